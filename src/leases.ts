@@ -1,0 +1,144 @@
+import { randomUUID } from "node:crypto";
+import { setTimeout } from "node:timers/promises";
+import {
+  AsyncHeartbeat,
+  HttpNetwork,
+  isSuccess,
+  type Logger,
+  type Network,
+  PollMessageSource,
+  type Request,
+  type Response,
+  type Send,
+} from "@resonatehq/sdk";
+
+/** A Resonate network that keeps the lease of every execution that runs in this process, and can hand them back. */
+export interface LeasedNetwork extends Network {
+  /** Executions that hold a lease here: those that run, not those that sleep. */
+  readonly held: number;
+  /**
+   * Stops taking executions, lets running steps end for at most `graceMs`, and hands back the leases of those that
+   * do not, so that another worker goes on at once. Executions stop at their next checkpoint.
+   */
+  drain(graceMs: number): Promise<void>;
+}
+
+/** Thrown at the checkpoint at which a draining worker stops an execution; the SDK then gives up its lease. */
+class DrainingError extends Error {
+  readonly code = "DRAINING";
+  readonly canRetry = true;
+  override name = "DrainingError";
+}
+
+interface LeasedNetworkOptions {
+  readonly url: string;
+  readonly token: string;
+  readonly group: string;
+  /** Unique among all workers. */
+  readonly pid: string;
+  /** Lease in milliseconds; it is renewed three times as often. */
+  readonly ttl: number;
+  readonly logger: Logger;
+}
+
+/**
+ * Connects to a Resonate server at `url`.
+ *
+ * Works around a gap in @resonatehq/sdk 0.11.5: it sends heartbeats for executions that reach a worker as messages
+ * (Core.onMessage), but not for those that `beginRun` starts, so a step longer than `ttl` would run twice. Here
+ * every lease is noted as the server grants it and renewed until it is given up. Can go once `beginRun` does so.
+ */
+export const connectLeased = ({
+  url,
+  token,
+  group,
+  pid,
+  ttl,
+  logger,
+}: LeasedNetworkOptions): LeasedNetwork => {
+  const credentials = token === "" ? {} : { token };
+  const address = `${url}/poll/${encodeURIComponent(group)}/${encodeURIComponent(pid)}`;
+  const adapter = new PollMessageSource({
+    url: address,
+    ...credentials,
+    logger,
+  });
+  const http = new HttpNetwork({ url, ...credentials, adapter, logger });
+  const heartbeat = new AsyncHeartbeat(pid, ttl / 3, http.send, logger);
+  /** Versions of the tasks whose lease is held here, by id. The server counts a version up with each lease. */
+  const held = new Map<string, number>();
+  let draining = false;
+  /** The protocol's version, which the SDK does not export, as the SDK's own requests have it. */
+  let version = "";
+  let onGivenUp = () => {};
+
+  const hold = ({ id, version }: { id: string; version: number }) => {
+    held.set(id, version);
+    heartbeat.start({ id, version });
+  };
+  const giveUp = ({ id, version }: { id: string; version: number }) => {
+    heartbeat.stop({ id, version });
+    if (held.get(id) === version) held.delete(id);
+    onGivenUp();
+  };
+
+  const note = (request: Request, response: Response) => {
+    if (response.kind === "task.create" || response.kind === "task.acquire") {
+      const task = isSuccess(response) ? response.data.task : undefined;
+      if (task?.state === "acquired") hold(task);
+    } else if (request.kind === "task.fulfill" || (request.kind === "task.suspend" && isSuccess(response))) {
+      giveUp(request.data);
+    }
+  };
+
+  const send: Send = async (typed) => {
+    const request: Request = typed;
+    version = request.head.version;
+    if (draining && request.kind === "task.fence" && request.data.action.kind === "promise.create") {
+      throw new DrainingError("this worker stops: another one goes on from here");
+    }
+    try {
+      const response = await http.send(typed);
+      note(request, response);
+      return response;
+    } finally {
+      // Even unanswered: the SDK has left the execution, and a lease renewed for nobody would never end.
+      if (request.kind === "task.release") giveUp(request.data);
+    }
+  };
+
+  const release = (task: { id: string; version: number }) =>
+    send({
+      kind: "task.release",
+      head: { corrId: randomUUID(), version },
+      data: task,
+    });
+
+  return {
+    unicast: adapter.unicast,
+    anycast: adapter.anycast,
+    match: (target) => adapter.match(target),
+    init: () => http.init(),
+    stop: () => {
+      heartbeat.stop();
+      return http.stop();
+    },
+    recv: (callback) => http.recv(callback),
+    send,
+    get held() {
+      return held.size;
+    },
+    drain: async (graceMs) => {
+      draining = true;
+      // First of all: the server prefers a connected owner for what is handed back.
+      await http.stop();
+      const { promise: idle, resolve } = Promise.withResolvers<void>();
+      onGivenUp = () => held.size === 0 && resolve();
+      onGivenUp();
+      const grace = new AbortController();
+      await Promise.race([idle, setTimeout(graceMs, undefined, { signal: grace.signal }).catch(() => {})]);
+      grace.abort();
+      await Promise.allSettled([...held].map(([id, taskVersion]) => release({ id, version: taskVersion })));
+    },
+  };
+};

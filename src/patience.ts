@@ -1,0 +1,60 @@
+import { setTimeout } from "node:timers/promises";
+
+/** Something took longer than it may. A retry can help. */
+export class TimeoutError extends Error {
+  readonly code = "TIMEOUT";
+  readonly canRetry = true;
+  override name = "TimeoutError";
+}
+
+/** Waits for `work`, but at most `ms` milliseconds; says whether it was done by then. Rejects as `work` does. */
+export const doneWithin = async (work: Promise<unknown>, ms: number): Promise<boolean> => {
+  const cancel = new AbortController();
+  try {
+    const tooLate = setTimeout(ms, false, { signal: cancel.signal });
+    tooLate.catch(() => {});
+    return await Promise.race([work.then(() => true), tooLate]);
+  } finally {
+    cancel.abort();
+  }
+};
+
+/**
+ * The result of `work`, or, after `ms` milliseconds, an error that names `what`. The work itself is not stopped.
+ *
+ * @throws {TimeoutError}
+ */
+export const withTimeout = async <T>(work: Promise<T>, ms: number, what: string): Promise<T> => {
+  if (await doneWithin(work, ms)) return work;
+  throw new TimeoutError(`expected ${what} within ${ms} ms, got no answer`);
+};
+
+export interface Patience {
+  /** Ends the tries. */
+  readonly signal: AbortSignal;
+  /** Told of each failure before the wait for the next try. */
+  readonly onFailure: (error: unknown, retryInMs: number) => void;
+  readonly minDelayMs?: number;
+  readonly maxDelayMs?: number;
+}
+
+/**
+ * Runs `work` until it succeeds, with a backoff that doubles from try to try.
+ *
+ * @throws the reason of `signal`, once that is aborted, and nothing else
+ */
+export const retryUntilDone = async <T>(
+  work: () => Promise<T>,
+  { signal, onFailure, minDelayMs = 200, maxDelayMs = 5000 }: Patience,
+): Promise<T> => {
+  for (let delay = minDelayMs; ; delay = Math.min(delay * 2, maxDelayMs)) {
+    signal.throwIfAborted();
+    try {
+      return await work();
+    } catch (error) {
+      signal.throwIfAborted();
+      onFailure(error, delay);
+    }
+    await setTimeout(delay, undefined, { signal }).catch(() => signal.throwIfAborted());
+  }
+};
