@@ -26,7 +26,8 @@ export interface RunningConsumer {
   stop(): Promise<void>;
 }
 
-const SESSION_TIMEOUT_MS = 30_000;
+/** A dead worker's partitions wait so long for another consumer. */
+const SESSION_TIMEOUT_MS = 10_000;
 const HEARTBEAT_INTERVAL_MS = 3000;
 /** How often a batch under way commits what is done and sends its heartbeat, if one is due. */
 const TICK_MS = 500;

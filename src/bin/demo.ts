@@ -1,0 +1,10 @@
+import { parseArgs } from "node:util";
+import { runDemo } from "../demo/demo.ts";
+import { runMain } from "../main.ts";
+import { parseCount } from "../parse-count.ts";
+
+await runMain(async (signal) => {
+  const { values } = parseArgs({ options: { number: { type: "string", short: "n", default: "25" } } });
+  const count = parseCount("-n", values.number, { max: 500 });
+  if (!(await runDemo({ count, print: console.log, signal }))) process.exitCode = 1;
+});

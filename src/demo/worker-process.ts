@@ -1,0 +1,64 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+const START = fileURLToPath(new URL("../bin/start.ts", import.meta.url));
+
+/** A worker in a process of its own, started as `npm start` starts one. */
+export interface WorkerProcess extends AsyncDisposable {
+  readonly pid: number;
+  /** All it has printed, line by line. */
+  readonly lines: readonly string[];
+  /** Resolves with the worker's name once it consumes and executes; rejects when the process ends before. */
+  readonly ready: Promise<string>;
+  /** Resolves once the process has ended, with its exit code or the signal that ended it. */
+  readonly exited: Promise<number | NodeJS.Signals>;
+  /** Sends a signal. Returns false when the process has ended already. */
+  kill(signal: NodeJS.Signals): boolean;
+}
+
+/**
+ * Starts a worker whose settings are `settings` over this process's environment, without any `.env` of the current
+ * folder. Disposing of it kills it, if it still runs, and waits for its end.
+ */
+export const spawnWorker = (
+  settings: Readonly<Record<string, string>>,
+  { cwd, nodeOptions = [] }: { cwd: string; nodeOptions?: readonly string[] },
+): WorkerProcess => {
+  const child: ChildProcess = spawn(process.execPath, [...nodeOptions, START], {
+    cwd,
+    env: { ...process.env, ...settings },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const lines: string[] = [];
+  const ready = Promise.withResolvers<string>();
+  ready.promise.catch(() => {});
+  for (const stream of [child.stdout, child.stderr]) {
+    if (!stream) continue;
+    createInterface({ input: stream }).on("line", (line) => {
+      lines.push(line);
+      const name = /worker (\S+) is ready/.exec(line)?.[1];
+      if (name) ready.resolve(name);
+    });
+  }
+  const exited = once(child, "close").then(([code, signal]): number | NodeJS.Signals => {
+    ready.reject(
+      new Error(`expected worker ${child.pid} to start, got its end (${signal ?? code}): ${lines.at(-1)}`),
+    );
+    return signal ?? code;
+  });
+  exited.catch(() => {});
+  return {
+    pid: child.pid ?? 0,
+    lines,
+    ready: ready.promise,
+    exited,
+    kill: (signal) => child.kill(signal),
+    [Symbol.asyncDispose]: async () => {
+      // SIGKILL reaches a process that is stopped, too.
+      child.kill("SIGKILL");
+      await exited;
+    },
+  };
+};
