@@ -52,20 +52,36 @@ export const createProducer = (kafka: Kafka): Producer =>
     retry: { initialRetryTime: 200, maxRetryTime: 5000, retries: 10 },
   });
 
-/** Makes the topics that are missing, with the same number of partitions each. Topics that exist stay as they are. */
-export const ensureTopics = async (
-  kafka: Kafka,
-  topics: readonly string[],
-  partitions: number,
-): Promise<void> => {
+/** Settings in which the topics are named. */
+type TopicConfig = Pick<
+  Config,
+  "TOPIC_TO_DELETE" | "TOPIC_DELETED" | "TOPIC_DEAD_LETTER" | "TOPIC_PARTITIONS"
+>;
+
+/** A dead letter is its original and some headers: whatever fits a topic of Kafka's default 1 MiB, fits here. */
+const DEAD_LETTER_TOPIC_CONFIG = [
+  { name: "max.message.bytes", value: String(2 * 1024 * 1024) },
+  { name: "retention.ms", value: "-1" },
+];
+
+/**
+ * Makes those of the three topics that are missing; the dead-letter topic keeps its messages for ever. Topics that
+ * exist stay as they are.
+ */
+export const ensureTopics = async (kafka: Kafka, config: TopicConfig): Promise<void> => {
+  const topics = [
+    { topic: config.TOPIC_TO_DELETE },
+    { topic: config.TOPIC_DELETED },
+    { topic: config.TOPIC_DEAD_LETTER, configEntries: DEAD_LETTER_TOPIC_CONFIG },
+  ];
   const admin = kafka.admin();
   await admin.connect();
   try {
     const existing = new Set(await admin.listTopics());
-    const missing = topics.filter((topic) => !existing.has(topic));
+    const missing = topics.filter(({ topic }) => !existing.has(topic));
     if (missing.length === 0) return;
     await admin.createTopics({
-      topics: missing.map((topic) => ({ topic, numPartitions: partitions })),
+      topics: missing.map((topic) => ({ ...topic, numPartitions: config.TOPIC_PARTITIONS })),
       waitForLeaders: true,
     });
   } finally {

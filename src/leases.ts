@@ -10,6 +10,7 @@ import {
   type Request,
   type Response,
   type Send,
+  type TaskHeartbeatReq,
 } from "@resonatehq/sdk";
 
 /** A Resonate network that keeps the lease of every execution that runs in this process, and can hand them back. */
@@ -42,11 +43,14 @@ interface LeasedNetworkOptions {
 }
 
 /**
- * Connects to a Resonate server at `url`.
+ * Connects to a Resonate server at `url`. Works around two gaps in @resonatehq/sdk 0.11.5:
  *
- * Works around a gap in @resonatehq/sdk 0.11.5: it sends heartbeats for executions that reach a worker as messages
- * (Core.onMessage), but not for those that `beginRun` starts, so a step longer than `ttl` would run twice. Here
- * every lease is noted as the server grants it and renewed until it is given up. Can go once `beginRun` does so.
+ * It sends heartbeats for executions that reach a worker as messages (Core.onMessage), but not for those that
+ * `beginRun` starts, so a step longer than `ttl` would run twice. Here every lease is noted as the server grants it
+ * and renewed until it is given up. Can go once `beginRun` does so.
+ *
+ * It puts all of a process's executions in one heartbeat, which servers after 0.9.8 refuse ("All tasks must belong to
+ * the same origin"). Here each record has a heartbeat of its own. Can go once AsyncHeartbeat does so.
  */
 export const connectLeased = ({
   url,
@@ -64,12 +68,11 @@ export const connectLeased = ({
     logger,
   });
   const http = new HttpNetwork({ url, ...credentials, adapter, logger });
-  const heartbeat = new AsyncHeartbeat(pid, ttl / 3, http.send, logger);
   /** Versions of the tasks whose lease is held here, by id. The server counts a version up with each lease. */
   const held = new Map<string, number>();
   let draining = false;
   /** The protocol's version, which the SDK does not export, as the SDK's own requests have it. */
-  let version = "";
+  let protocol = "";
   let onGivenUp = () => {};
 
   const hold = ({ id, version }: { id: string; version: number }) => {
@@ -91,13 +94,27 @@ export const connectLeased = ({
     }
   };
 
+  /** Sends all but the first record's part of a heartbeat on its own, and leaves that part in `request`. */
+  const narrowToOneOrigin = async (request: TaskHeartbeatReq) => {
+    const byOrigin = Map.groupBy(request.data.tasks, ({ id }) => id.split(":", 1)[0]);
+    const [first = [], ...others] = byOrigin.values();
+    request.data.tasks = first;
+    const { kind, head, data } = request;
+    await Promise.all(
+      others.map((tasks) =>
+        http.send({ kind, head: { ...head, corrId: randomUUID() }, data: { ...data, tasks } }),
+      ),
+    );
+  };
+
   const send: Send = async (typed) => {
     const request: Request = typed;
-    version = request.head.version;
+    protocol = request.head.version;
     if (draining && request.kind === "task.fence" && request.data.action.kind === "promise.create") {
       throw new DrainingError("this worker stops: another one goes on from here");
     }
     try {
+      if (request.kind === "task.heartbeat") await narrowToOneOrigin(request);
       const response = await http.send(typed);
       note(request, response);
       return response;
@@ -107,10 +124,12 @@ export const connectLeased = ({
     }
   };
 
+  const heartbeat = new AsyncHeartbeat(pid, ttl / 3, send, logger);
+
   const release = (task: { id: string; version: number }) =>
     send({
       kind: "task.release",
-      head: { corrId: randomUUID(), version },
+      head: { corrId: randomUUID(), version: protocol },
       data: task,
     });
 

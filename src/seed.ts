@@ -43,8 +43,7 @@ export async function* seed({ config, kafka, count, random }: SeedOptions): Asyn
     records.addRows(rowsByRecord);
   }
 
-  const topics = [config.TOPIC_TO_DELETE, config.TOPIC_DELETED, config.TOPIC_DEAD_LETTER];
-  await ensureTopics(kafka, topics, config.TOPIC_PARTITIONS);
+  await ensureTopics(kafka, config);
   const producer = createProducer(kafka);
   await producer.connect();
   try {

@@ -63,7 +63,7 @@ export const startWorker = async ({
         log,
         level: logLevel.NOTHING,
       });
-      return ensureTopics(kafka, Object.values(topics), config.TOPIC_PARTITIONS);
+      return ensureTopics(kafka, config);
     }),
     untilReachable("Resonate server", config.RESONATE_URL, { log, signal }, () => ping(config.RESONATE_URL)),
   ]);

@@ -1,4 +1,5 @@
 import { type Context, Exponential } from "@resonatehq/sdk";
+import { sleep } from "./sleep.ts";
 import { ExecutionTimeoutError, type Steps } from "./steps.ts";
 
 /** One Kafka message as the execution sees it: what the execution was started with stays so for its whole life. */
@@ -66,7 +67,7 @@ export const createWorkflow = (
           yield* ctx.run(enqueueCompletion, record, untilDone);
           return `workflow ${record.recordId} completed`;
         }
-        yield* ctx.sleep(pauseMs);
+        yield* sleep(ctx, pauseMs);
       }
     } catch (error) {
       yield* ctx.run(enqueueDeadLetter, record, error, untilDone);
