@@ -92,6 +92,7 @@ const schema = {
     (n) => n >= 0 && n < 1,
   ),
   RECORDS_DB: matching("data/records.db", "the path of a file", /./),
+  SESSION_TIMEOUT_MS: integer(10_000, 500, HOUR_MS, "milliseconds"),
   DISPATCH_CONCURRENCY: integer(32, 1, 10_000, "messages"),
   DELETE_MAX_ATTEMPTS: integer(100, 1, 1_000_000, "attempts"),
   RETRY_DELAY_MS: integer(1000, 1, HOUR_MS, "milliseconds"),

@@ -14,6 +14,8 @@ export interface ConsumerOptions {
   readonly groupId: string;
   readonly topic: string;
   readonly dispatch: Dispatch;
+  /** A dead consumer's partitions wait so long for another, in milliseconds. */
+  readonly sessionTimeoutMs: number;
   /** Messages being dispatched at the same time. */
   readonly concurrency: number;
   readonly log: Log;
@@ -26,9 +28,6 @@ export interface RunningConsumer {
   stop(): Promise<void>;
 }
 
-/** A dead worker's partitions wait so long for another consumer. */
-const SESSION_TIMEOUT_MS = 10_000;
-const HEARTBEAT_INTERVAL_MS = 3000;
 /** How often a batch under way commits what is done and sends its heartbeat, if one is due. */
 const TICK_MS = 500;
 /** How long a fetch waits for messages, and so how long an idle consumer takes to stop. */
@@ -42,11 +41,11 @@ const MAX_WAIT_MS = 1000;
  * then. kafkajs joins anew, and whoever owns the partition gets what was not committed.
  */
 export const startConsumer = async (options: ConsumerOptions): Promise<RunningConsumer> => {
-  const { kafka, groupId, topic, log } = options;
+  const { kafka, groupId, topic, sessionTimeoutMs, log } = options;
   const consumer = kafka.consumer({
     groupId,
-    sessionTimeout: SESSION_TIMEOUT_MS,
-    heartbeatInterval: HEARTBEAT_INTERVAL_MS,
+    sessionTimeout: sessionTimeoutMs,
+    heartbeatInterval: sessionTimeoutMs / 4,
     maxWaitTimeInMs: MAX_WAIT_MS,
     retry: { retries: 10, maxRetryTime: 5000 },
   });

@@ -5,10 +5,13 @@ export const toError = (thrown: unknown): Error =>
 /** An error's message with those of its causes, outermost first, on one line. */
 export const describe = (thrown: unknown): string => {
   const messages: string[] = [];
-  for (let error = thrown; error !== undefined && messages.length < 5; error = toError(error).cause) {
+  let error: unknown = toError(thrown);
+  // A cause may be no error, or close a circle.
+  for (let depth = 0; error !== undefined && depth < 5; depth++) {
     const { message, name } = toError(error);
     const text = (message || name).replace(/\s*\n\s*/g, " ");
     if (!messages.some((earlier) => earlier.includes(text))) messages.push(text);
+    error = error instanceof Error ? error.cause : undefined;
   }
   return messages.join(": ");
 };

@@ -119,6 +119,7 @@ export const startWorker = async ({
     kafka,
     groupId: config.KAFKA_GROUP_ID,
     topic: topics.source,
+    sessionTimeoutMs: config.SESSION_TIMEOUT_MS,
     concurrency: config.DISPATCH_CONCURRENCY,
     dispatch: createDispatch({
       begin: (id, record) => workflow.beginRun(id, record, 0, resonate.options({ timeout: NEVER_MS })),

@@ -1,0 +1,94 @@
+import type { Request } from "@resonatehq/sdk";
+import type { WorkerProcess } from "../../src/demo/worker-process.ts";
+import type { ResonateProxy } from "./resonate-proxy.ts";
+
+/** A request on its way from a worker to the server, and what it means to the workflow. */
+export interface Passing {
+  readonly request: Request;
+  /** The worker that holds the execution, as far as it was seen. */
+  readonly worker: string | undefined;
+  readonly recordId: string;
+  /** Set where a step begins (its promise is created) or ends (its checkpoint is written). */
+  readonly step?: { readonly id: string; readonly name: string; readonly phase: "begin" | "end" };
+}
+
+/** Called with each request; it goes on when the promise resolves, and is lost when it rejects. */
+export type OnPassing = (passing: Passing) => Promise<void> | void;
+
+/** Thrown by a hook to lose the request it was called with. */
+export class Lost extends Error {}
+
+const readFunctionName = (data: unknown): string => {
+  const decoded: unknown = typeof data === "string" && data !== "" ? JSON.parse(atob(data)) : undefined;
+  return decoded !== null && typeof decoded === "object" && "func" in decoded ? String(decoded.func) : "";
+};
+
+const recordOf = (id: string) => id.split(":", 1)[0] ?? id;
+
+/** Calls `before` with each request on its way to the server and `after` with each that was answered. */
+export const follow = (
+  proxy: ResonateProxy,
+  {
+    before,
+    after,
+  }: { before?: OnPassing; after?: (passing: Passing, status: number) => Promise<void> | void },
+): void => {
+  const holders = new Map<string, string>();
+  const steps = new Map<string, string>();
+  const understand = (request: Request): Passing => {
+    if (request.kind === "task.create") {
+      const { action, pid } = request.data;
+      holders.set(action.data.id, pid);
+      return { request, worker: pid, recordId: action.data.id };
+    }
+    if (request.kind === "task.acquire") holders.set(request.data.id, request.data.pid);
+    if (request.kind === "task.fence") {
+      const { id: task, action } = request.data;
+      const { id } = action.data;
+      if (action.kind === "promise.create" && action.data.tags["resonate:scope"] === "local") {
+        steps.set(id, readFunctionName(action.data.param.data));
+      }
+      const name = steps.get(id);
+      const phase = action.kind === "promise.create" ? "begin" : "end";
+      const passing = { request, worker: holders.get(task), recordId: recordOf(task) };
+      return name === undefined ? passing : { ...passing, step: { id, name, phase } };
+    }
+    const id = "id" in request.data ? request.data.id : "";
+    return { request, worker: holders.get(id), recordId: recordOf(id) };
+  };
+  proxy.onRequest = async (request) => before?.(understand(request));
+  proxy.onAnswer = async (request, status) => after?.(understand(request), status);
+};
+
+/** What a worker was killed at. */
+export interface Killed {
+  readonly passing: Passing;
+  readonly at: number;
+}
+
+/**
+ * Kills a worker with SIGKILL the first time a request matches, before the server gets it, or, with `answered`, after
+ * the server has acted on it and before the worker knows. Resolves once the process is dead.
+ */
+export const killAt = (
+  proxy: ResonateProxy,
+  worker: WorkerProcess,
+  matches: (passing: Passing) => boolean,
+  { answered = false } = {},
+): Promise<Killed> => {
+  const { promise, resolve } = Promise.withResolvers<Killed>();
+  let armed = true;
+  const onPassing = async (passing: Passing) => {
+    if (!armed || !matches(passing)) return;
+    armed = false;
+    worker.kill("SIGKILL");
+    await worker.exited;
+    resolve({ passing, at: Date.now() });
+    throw new Lost("the worker is dead");
+  };
+  follow(proxy, answered ? { after: onPassing } : { before: onPassing });
+  return promise;
+};
+
+export const isStep = (name: string, phase: "begin" | "end") => (passing: Passing) =>
+  passing.step?.name === name && passing.step.phase === phase;

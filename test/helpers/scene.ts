@@ -1,0 +1,175 @@
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import { setTimeout } from "node:timers/promises";
+import { type Kafka, type KafkaMessage, logLevel, type Message, type Producer } from "kafkajs";
+import { type Config, parseConfig } from "../../src/config.ts";
+import { spawnWorker, type WorkerProcess } from "../../src/demo/worker-process.ts";
+import { createKafka, createProducer, ensureTopics } from "../../src/kafka.ts";
+import { openRecords, type RecordStore } from "../../src/records.ts";
+import { createBroker } from "../../src/stack/broker/broker.ts";
+import { createResonateServer } from "../../src/stack/resonate-server.ts";
+import { type ResonateProxy, startResonateProxy } from "./resonate-proxy.ts";
+
+/** The embedded broker and server of a test, or `undefined` where it runs on real ones. */
+type Embedded = Awaited<ReturnType<typeof startEmbedded>> | undefined;
+
+/** What a process-level test plays on: a broker, a server behind a proxy, a row store, and workers to kill. */
+export interface Scene {
+  readonly config: Config;
+  readonly settings: Readonly<Record<string, string>>;
+  readonly folder: string;
+  readonly kafka: Kafka;
+  readonly producer: Producer;
+  readonly proxy: ResonateProxy;
+  readonly embedded: Embedded;
+  readonly records: RecordStore;
+  /** Messages of the completions and of the dead-letter topic so far. */
+  readonly completions: readonly KafkaMessage[];
+  readonly deadLetters: readonly KafkaMessage[];
+  /** Starts a worker process and waits until it consumes and executes. */
+  startWorker(overrides?: Readonly<Record<string, string>>): Promise<WorkerProcess>;
+  /** Adds rows and produces the record's id; gives back the id. */
+  seed(options: { batches: number; partition?: number; recordId?: string }): Promise<string>;
+  produce(...messages: Message[]): Promise<void>;
+  /** Completions of one record. */
+  completionsOf(recordId: string): KafkaMessage[];
+  /** How often a batch of the record was applied. */
+  batchesOf(recordId: string): number;
+  /** The group's committed offsets, summed over partitions. */
+  committed(): Promise<number>;
+}
+
+/** Waits until `condition` gives something, which it returns; fails after `ms`. */
+export const until = async <T>(
+  what: string,
+  condition: () => T | undefined | false | Promise<T | undefined | false>,
+  ms = 30_000,
+): Promise<T> => {
+  const deadline = Date.now() + ms;
+  for (;;) {
+    const result = await condition();
+    if (result !== undefined && result !== false) return result;
+    if (Date.now() > deadline) assert.fail(`expected ${what} within ${ms} ms`);
+    await setTimeout(20);
+  }
+};
+
+const startEmbedded = async (opened: AsyncDisposableStack) => {
+  const broker = createBroker({ autoCreateTopics: false });
+  opened.defer(() => broker.stop());
+  const server = opened.use(createResonateServer());
+  const { host, port } = await broker.listen({ port: 0 });
+  const resonate = await server.listen({ port: 0 });
+  return {
+    broker,
+    server,
+    kafkaPort: port,
+    brokers: `${host}:${port}`,
+    url: `http://${resonate.host}:${resonate.port}`,
+  };
+};
+
+/** Sets a scene, with names of its own for topics and groups; all of it is gone when the test ends. */
+export const setScene = async (
+  t: TestContext,
+  overrides: Readonly<Record<string, string>> = {},
+): Promise<Scene> => {
+  const opened = new AsyncDisposableStack();
+  t.after(() => opened.disposeAsync());
+  const { KAFKA_BROKERS, RESONATE_URL } = process.env;
+  const embedded = KAFKA_BROKERS && RESONATE_URL ? undefined : await startEmbedded(opened);
+  const proxy = opened.use(await startResonateProxy(embedded?.url ?? RESONATE_URL ?? ""));
+  const folder = await mkdtemp(join(tmpdir(), "scene-"));
+  opened.defer(() => rm(folder, { recursive: true, force: true }));
+
+  const run = randomUUID().slice(0, 8);
+  const settings = {
+    KAFKA_BROKERS: embedded?.brokers ?? KAFKA_BROKERS ?? "",
+    KAFKA_GROUP_ID: `group-${run}`,
+    TOPIC_TO_DELETE: `to-delete-${run}`,
+    TOPIC_DELETED: `deleted-${run}`,
+    TOPIC_DEAD_LETTER: `dead-letters-${run}`,
+    TOPIC_PARTITIONS: "2",
+    RESONATE_URL: proxy.url,
+    RESONATE_GROUP: `workers-${run}`,
+    LEASE_TTL_MS: "2000",
+    // A real broker takes no shorter one: group.min.session.timeout.ms.
+    SESSION_TIMEOUT_MS: embedded ? "3000" : "6000",
+    BATCH_PAUSE_MS: "100",
+    SIMULATED_FAILURE_RATE: "0",
+    RETRY_DELAY_MS: "200",
+    RECORDS_DB: join(folder, "records.db"),
+    ...overrides,
+  };
+  const config = parseConfig(settings);
+  const log = { info: () => {}, warn: () => {}, error: () => {} };
+  const kafka = createKafka(config, { clientId: "test", log, level: logLevel.NOTHING });
+  await ensureTopics(kafka, config);
+  const records = opened.use(openRecords(config.RECORDS_DB, { worker: "test", busyTimeoutMs: 5000 }));
+  const producer = createProducer(kafka);
+  await producer.connect();
+  opened.defer(() => producer.disconnect());
+  const admin = kafka.admin();
+  await admin.connect();
+  opened.defer(() => admin.disconnect());
+
+  const watch = async (topic: string) => {
+    const seen: KafkaMessage[] = [];
+    const consumer = kafka.consumer({ groupId: `watch-${topic}`, maxWaitTimeInMs: 100 });
+    await consumer.connect();
+    opened.defer(() => consumer.disconnect());
+    await consumer.subscribe({ topic, fromBeginning: true });
+    await consumer.run({ eachMessage: async ({ message }) => void seen.push(message) });
+    return seen;
+  };
+  const completions = await watch(config.TOPIC_DELETED);
+  const deadLetters = await watch(config.TOPIC_DEAD_LETTER);
+
+  return {
+    config,
+    settings,
+    folder,
+    kafka,
+    producer,
+    proxy,
+    embedded,
+    records,
+    completions,
+    deadLetters,
+    startWorker: async (extra = {}) => {
+      const worker = opened.use(spawnWorker({ ...settings, ...extra }, { cwd: folder }));
+      await worker.ready;
+      return worker;
+    },
+    seed: async ({ batches, partition, recordId = `record-${randomUUID()}` }) => {
+      records.addRows(new Map([[recordId, batches * config.BATCH_SIZE]]));
+      await producer.send({
+        topic: config.TOPIC_TO_DELETE,
+        messages: [
+          {
+            key: recordId,
+            value: JSON.stringify(recordId),
+            ...(partition === undefined ? {} : { partition }),
+          },
+        ],
+      });
+      return recordId;
+    },
+    produce: async (...messages) => {
+      await producer.send({ topic: config.TOPIC_TO_DELETE, messages });
+    },
+    completionsOf: (recordId) => completions.filter(({ key }) => String(key) === recordId),
+    batchesOf: (recordId) => records.ledger().filter((entry) => entry.recordId === recordId).length,
+    committed: async () => {
+      const [own] = await admin.fetchOffsets({
+        groupId: config.KAFKA_GROUP_ID,
+        topics: [config.TOPIC_TO_DELETE],
+      });
+      return (own?.partitions ?? []).reduce((sum, { offset }) => sum + Math.max(0, Number(offset)), 0);
+    },
+  };
+};
