@@ -51,11 +51,16 @@ const brokers = setting("localhost:9092", "host:port, or several with commas bet
 });
 
 const httpUrl = (fallback: string) =>
-  setting(fallback, "an http:// or https:// URL without user name and password", (text) => {
-    const url = URL.parse(text);
-    if (url === null || !/^https?:$/.test(url.protocol) || url.username !== "" || url.password !== "") return;
-    return text.replace(/\/+$/, "");
-  });
+  setting(
+    fallback,
+    "an http:// or https:// URL of host and port, without user name, password and path",
+    (text) => {
+      const url = URL.parse(text);
+      if (url === null || !/^https?:$/.test(url.protocol)) return;
+      // The SDK takes the first parts of a path for group and worker (PollMessageSource).
+      return url.href === `${url.origin}/` ? url.origin : undefined;
+    },
+  );
 
 const HOUR_MS = 3_600_000;
 
@@ -91,9 +96,12 @@ const schema = {
     "a number from 0 up to, but not including, 1",
     (n) => n >= 0 && n < 1,
   ),
+  SIMULATED_LATENCY_MS: integer(0, 0, HOUR_MS, "milliseconds"),
   RECORDS_DB: matching("data/records.db", "the path of a file", /./),
   SESSION_TIMEOUT_MS: integer(10_000, 500, HOUR_MS, "milliseconds"),
   DISPATCH_CONCURRENCY: integer(32, 1, 10_000, "messages"),
+  MAX_IN_FLIGHT: integer(1000, 1, 1_000_000, "executions"),
+  DELETE_CONCURRENCY: integer(16, 1, 10_000, "steps"),
   DELETE_MAX_ATTEMPTS: integer(100, 1, 1_000_000, "attempts"),
   RETRY_DELAY_MS: integer(1000, 1, HOUR_MS, "milliseconds"),
   SHUTDOWN_GRACE_MS: integer(5000, 0, HOUR_MS, "milliseconds"),
@@ -132,7 +140,9 @@ export const parseConfig = (env: Env): Config => {
     const text = env[name] ?? fallback;
     const value = parse(text.trim());
     if (value === undefined) {
-      const got = secret ? "one that is not (it is not shown)" : JSON.stringify(text);
+      // What stands before an '@' may be a password.
+      const hidden = secret || text.includes("@");
+      const got = hidden ? "one that is not (it is not shown)" : JSON.stringify(text);
       faults.push(`${name}: expected ${expected}, got ${got}`);
     }
     return value;

@@ -1,7 +1,9 @@
+import type { ResonateHandle } from "@resonatehq/sdk";
 import type { IHeaders, Producer } from "kafkajs";
 import type { Dispatch } from "./consumer.ts";
 import { ATTEMPT_HEADER, type DeadLetterReason, toDeadLetterMessage } from "./dead-letter.ts";
 import { describe } from "./errors.ts";
+import type { InFlight } from "./in-flight.ts";
 import type { Log } from "./log.ts";
 import { retryUntilDone, withTimeout } from "./patience.ts";
 import { parseRecordId } from "./record-id.ts";
@@ -17,7 +19,9 @@ const OUTAGE_LOG_INTERVAL_MS = 5000;
 
 export interface DispatchOptions {
   /** Starts the durable execution `id`, or finds that it exists. */
-  readonly begin: (id: string, record: RecordMessage) => Promise<unknown>;
+  readonly begin: (id: string, record: RecordMessage) => Promise<Pick<ResonateHandle<string>, "result">>;
+  /** Messages wait here, in Kafka, while as many executions as may be are in flight. */
+  readonly inFlight: InFlight;
   readonly producer: Pick<Producer, "send">;
   readonly topics: { readonly source: string; readonly deadLetters: string };
   readonly workflowTimeoutMs: number;
@@ -44,7 +48,7 @@ const parseAttempt = (headers: IHeaders | undefined): number | undefined => {
 
 /** Makes the way of each message: to its execution, or to the dead-letter topic. */
 export const createDispatch = (options: DispatchOptions): Dispatch => {
-  const { begin, producer, topics, workflowTimeoutMs, batchesPerSegment, now, log } = options;
+  const { begin, inFlight, producer, topics, workflowTimeoutMs, batchesPerSegment, now, log } = options;
   let nextOutageLog = 0;
 
   return async (message, partition, signal) => {
@@ -99,9 +103,17 @@ export const createDispatch = (options: DispatchOptions): Dispatch => {
       deadline,
       batchesPerSegment,
     };
-    await persist(`start an execution for record ${recordId}`, () =>
-      withTimeout(begin(executionId(recordId, attempt), record), BEGIN_TIMEOUT_MS, "an execution"),
-    );
+    const id = executionId(recordId, attempt);
+    await inFlight.enter(id, signal);
+    try {
+      const handle = await persist(`start an execution for record ${recordId}`, () =>
+        withTimeout(begin(id, record), BEGIN_TIMEOUT_MS, "an execution"),
+      );
+      inFlight.watch(id, () => handle.result());
+    } catch (error) {
+      inFlight.leave(id);
+      throw error;
+    }
     log.info(`kicked off workflow for record ${recordId} (partition=${partition}, offset=${offset})`);
   };
 };

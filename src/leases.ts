@@ -40,6 +40,8 @@ interface LeasedNetworkOptions {
   /** Lease in milliseconds; it is renewed three times as often. */
   readonly ttl: number;
   readonly logger: Logger;
+  /** Told of each execution that has ended, as far as it passes here: not of those that end elsewhere. */
+  readonly onEnded?: (id: string) => void;
 }
 
 /**
@@ -59,6 +61,7 @@ export const connectLeased = ({
   pid,
   ttl,
   logger,
+  onEnded = () => {},
 }: LeasedNetworkOptions): LeasedNetwork => {
   const credentials = token === "" ? {} : { token };
   const address = `${url}/poll/${encodeURIComponent(group)}/${encodeURIComponent(pid)}`;
@@ -75,10 +78,6 @@ export const connectLeased = ({
   let protocol = "";
   let onGivenUp = () => {};
 
-  const hold = ({ id, version }: { id: string; version: number }) => {
-    held.set(id, version);
-    heartbeat.start({ id, version });
-  };
   const giveUp = ({ id, version }: { id: string; version: number }) => {
     heartbeat.stop({ id, version });
     if (held.get(id) === version) held.delete(id);
@@ -88,9 +87,14 @@ export const connectLeased = ({
   const note = (request: Request, response: Response) => {
     if (response.kind === "task.create" || response.kind === "task.acquire") {
       const task = isSuccess(response) ? response.data.task : undefined;
-      if (task?.state === "acquired") hold(task);
-    } else if (request.kind === "task.fulfill" || (request.kind === "task.suspend" && isSuccess(response))) {
+      if (task?.state === "acquired") held.set(task.id, task.version);
+      if (task?.state === "acquired" && response.kind === "task.create") heartbeat.start(task);
+      if (task?.state === "fulfilled") onEnded(task.id);
+    }
+    if (request.kind === "task.suspend" && isSuccess(response)) giveUp(request.data);
+    if (request.kind === "task.fulfill") {
       giveUp(request.data);
+      if (isSuccess(response)) onEnded(request.data.id);
     }
   };
 

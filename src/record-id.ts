@@ -1,3 +1,5 @@
+import { toError } from "./errors.ts";
+
 /** Why a message names no record. Each is the `reason` header of a dead letter. */
 export type BadInput =
   | "empty-value"
@@ -68,7 +70,8 @@ export const parseRecordId = (value: Buffer | null): ParsedRecordId => {
   try {
     json = JSON.parse(text);
   } catch (error) {
-    return bad("invalid-json", error instanceof Error ? error.message : String(error));
+    // The message quotes the value, line breaks and terminal codes included.
+    return bad("invalid-json", toError(error).message.replace(/\p{Cc}+/gu, " "));
   }
   const id: unknown = Array.isArray(json) ? json[0] : json;
   if (typeof id === "string") return checkBounds(id);

@@ -144,7 +144,7 @@ export const openRecords = (
   const addEntry = db.prepare(
     "INSERT INTO ledger (step_id, record_id, batch, deleted, rows_remain, worker, applied_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
   );
-  const addRow = db.prepare("INSERT OR IGNORE INTO rows (record_id, row_number) VALUES (?, ?)");
+  const addRow = db.prepare("INSERT INTO rows (record_id, row_number) VALUES (?, ?)");
 
   return {
     deleteBatch({ stepId, recordId, batch, size }) {
@@ -173,6 +173,7 @@ export const openRecords = (
     addRows: (rowsByRecord) =>
       transaction(() => {
         for (const [recordId, rows] of rowsByRecord) {
+          if (findRow.get(recordId)) continue;
           for (let row = 0; row < rows; row++) addRow.run(recordId, row);
         }
       }),

@@ -1,9 +1,11 @@
+import { setTimeout } from "node:timers/promises";
 import type { Context } from "@resonatehq/sdk";
 import type { Producer } from "kafkajs";
 import { ATTEMPT_HEADER, toDeadLetterMessage } from "./dead-letter.ts";
 import { describe } from "./errors.ts";
 import type { Log } from "./log.ts";
 import type { RecordStore } from "./records.ts";
+import type { Semaphore } from "./semaphore.ts";
 import type { RecordMessage } from "./workflow.ts";
 
 /** Carries the durable promise id of the step that sent a message: the same id twice is the same completion twice. */
@@ -20,6 +22,10 @@ export interface StepEffects {
   };
   /** Rows a batch. */
   readonly batchSize: number;
+  /** So many batches are deleted at once; the others wait, and keep their leases. */
+  readonly running: Semaphore;
+  /** How long a batch takes at least, in milliseconds. */
+  readonly latencyMs: number;
   /** Share of batches, 0 to 1, that fail before they begin. */
   readonly failureRate: number;
   /** A number from 0 up to, but not including, 1. */
@@ -54,6 +60,8 @@ export const createSteps = ({
   producer,
   topics,
   batchSize,
+  running,
+  latencyMs,
   failureRate,
   random,
   now,
@@ -67,13 +75,26 @@ export const createSteps = ({
    * @throws {RecordStoreError} from the row store
    */
   const deleteBatch = async (ctx: Context, record: RecordMessage, batch: number): Promise<boolean> => {
-    const { recordId, offset, deadline } = record;
+    await running.acquire();
+    try {
+      return await deleteBatchNow(ctx, record, batch);
+    } finally {
+      running.release();
+    }
+  };
+
+  const deleteBatchNow = async (
+    ctx: Context,
+    { recordId, offset, deadline }: RecordMessage,
+    batch: number,
+  ): Promise<boolean> => {
     if (now() > deadline) {
       const late = `expected record ${recordId} to be done by ${new Date(deadline).toISOString()}, got to batch ${batch}`;
       throw new ExecutionTimeoutError(late);
     }
     if (batch === 0 && ctx.info.attempt === 1)
       log.info(`processing record ${recordId} in position ${offset}`);
+    if (latencyMs > 0) await setTimeout(latencyMs);
     if (random() < failureRate)
       throw new SimulatedError(`simulated error while processing record ${recordId}`);
 

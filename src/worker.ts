@@ -5,12 +5,14 @@ import type { Config } from "./config.ts";
 import { startConsumer } from "./consumer.ts";
 import { createDispatch } from "./dispatch.ts";
 import { describe } from "./errors.ts";
+import { createInFlight } from "./in-flight.ts";
 import { createKafka, createProducer, ensureTopics } from "./kafka.ts";
 import { connectLeased } from "./leases.ts";
 import type { Log } from "./log.ts";
 import { doneWithin, retryUntilDone } from "./patience.ts";
 import { openRecords } from "./records.ts";
 import { createResonateLogger } from "./resonate-log.ts";
+import { createSemaphore } from "./semaphore.ts";
 import { createSteps } from "./steps.ts";
 import { createWorkflow, NEVER_MS } from "./workflow.ts";
 
@@ -79,6 +81,7 @@ export const startWorker = async ({
   opened.defer(closing(() => producer.disconnect()));
 
   const logger = createResonateLogger(log);
+  const inFlight = opened.use(createInFlight(config.MAX_IN_FLIGHT, Date.now));
   const network = connectLeased({
     url: config.RESONATE_URL,
     token: config.RESONATE_TOKEN,
@@ -86,6 +89,7 @@ export const startWorker = async ({
     pid: name,
     ttl: config.LEASE_TTL_MS,
     logger,
+    onEnded: inFlight.leave,
   });
   const resonate = new Resonate({
     network,
@@ -100,6 +104,8 @@ export const startWorker = async ({
     producer,
     topics,
     batchSize: config.BATCH_SIZE,
+    running: createSemaphore(config.DELETE_CONCURRENCY),
+    latencyMs: config.SIMULATED_LATENCY_MS,
     failureRate: config.SIMULATED_FAILURE_RATE,
     random,
     now: Date.now,
@@ -123,6 +129,7 @@ export const startWorker = async ({
     concurrency: config.DISPATCH_CONCURRENCY,
     dispatch: createDispatch({
       begin: (id, record) => workflow.beginRun(id, record, 0, resonate.options({ timeout: NEVER_MS })),
+      inFlight,
       producer,
       topics,
       workflowTimeoutMs: config.WORKFLOW_TIMEOUT_MS,
