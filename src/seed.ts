@@ -22,7 +22,7 @@ export interface SeedOptions {
 }
 
 /** As many rows as a random number of batches takes: geometric, a chance of one in four to end after each. */
-const randomRows = (batchSize: number, random: () => number): number => {
+export const randomRows = (batchSize: number, random: () => number): number => {
   const fullBatches = Math.floor(Math.log(1 - random()) / Math.log(0.75));
   return fullBatches * batchSize + 1 + Math.floor(random() * batchSize);
 };

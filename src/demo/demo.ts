@@ -9,9 +9,9 @@ import type { Log } from "../log.ts";
 import { type LedgerEntry, openRecords } from "../records.ts";
 import { type SeededRecord, seed } from "../seed.ts";
 import { startStack } from "../stack/stack.ts";
-import { watchCompletions } from "./completions.ts";
 import { watchRunningSteps } from "./running-steps.ts";
-import { type Finding, judge } from "./verdict.ts";
+import { type Finding, judge, printFindings, toCompletion } from "./verdict.ts";
+import { watchTopic } from "./watch-topic.ts";
 import { spawnWorker } from "./worker-process.ts";
 
 export interface DemoOptions {
@@ -43,7 +43,10 @@ export const runDemo = async ({ count, print, signal }: DemoOptions): Promise<bo
   const deadline = AbortSignal.any([signal, AbortSignal.timeout(deadlineMs(count))]);
   const steps = watchRunningSteps();
   const stack = opened.use(
-    await startStack({ kafkaPort: 0, resonatePort: 0 }, { onExchange: steps.onExchange }),
+    await startStack(
+      { kafkaPort: 0, resonatePort: 0 },
+      { onExchange: (request, { head }) => steps.onAnswer(request, head.status) },
+    ),
   );
   const folder = await mkdtemp(join(tmpdir(), "recovery-demo-"));
   opened.defer(() => rm(folder, { recursive: true, force: true }));
@@ -71,7 +74,8 @@ export const runDemo = async ({ count, print, signal }: DemoOptions): Promise<bo
   for await (const record of seed({ config, kafka, count, random: Math.random })) seeded.push(record);
   const batches = seeded.reduce((sum, { rows }) => sum + Math.ceil(rows / config.BATCH_SIZE), 0);
   print(`Seeded ${count} records, ${batches} batches of ${config.BATCH_SIZE} rows`);
-  const { completions } = opened.use(await watchCompletions(kafka, config.TOPIC_DELETED));
+  const completed = opened.use(await watchTopic(kafka, config.TOPIC_DELETED));
+  const completedIds = () => completed.messages.map((message) => toCompletion(message).recordId);
 
   let nextProgress = 0;
   const until = async <T>(what: string, condition: () => T | undefined | false): Promise<T> => {
@@ -84,7 +88,7 @@ export const runDemo = async ({ count, print, signal }: DemoOptions): Promise<bo
         const shares = names.map(
           (name) => `${label(name)} ${ledger.filter((e) => e.worker === name).length}`,
         );
-        const done = new Set(completions.map((c) => c.recordId)).size;
+        const done = new Set(completedIds()).size;
         print(`${String(done).padStart(4)} of ${count} records done, batches: ${shares.join(", ")}`);
       }
       await setTimeout(POLL_MS, undefined, { signal: deadline }).catch(() => {
@@ -99,34 +103,26 @@ export const runDemo = async ({ count, print, signal }: DemoOptions): Promise<bo
     if (ledger.length < batches / 2) return;
     const share = (name: string) => ledger.filter((entry) => entry.worker === name).length;
     const [first] = names.toSorted((a, b) => share(b) - share(a));
-    return first !== undefined && steps.withStepAt(first).size > 0 && first;
+    return first !== undefined && steps.at(first).length > 0 && first;
   });
-  const cut = steps.withStepAt(leader);
+  const cut = new Set(steps.at(leader).map(({ recordId }) => recordId));
   const killedAt = Date.now();
   workers[names.indexOf(leader)]?.kill("SIGKILL");
   const before = records.ledger().length;
   print(styleText("bold", `kill -9 ${label(leader)}, which leads, with ${cut.size} steps in flight`));
 
   await until("every record to be completed", () => {
-    const completed = new Set(completions.map(({ recordId }) => recordId));
-    return seeded.every(({ recordId }) => completed.has(recordId));
+    const ids = new Set(completedIds());
+    return seeded.every(({ recordId }) => ids.has(recordId));
   });
 
   const after = records.ledger().slice(before);
   const findings = [
-    ...judge({ seeded, records, completions }),
+    ...judge({ seeded, records, completions: completed.messages.map(toCompletion) }),
     describeTakeover({ after, cut, killedAt, survivor: names.find((name) => name !== leader) ?? "" }),
   ];
-  print("");
-  for (const { claim, holds, seen } of findings) {
-    print(`${holds ? styleText("green", "  ok  ") : styleText("red", " FAIL ")} ${claim}: ${seen}`);
-  }
-  print(
-    `       ${describeOrder(
-      seeded,
-      completions.map(({ recordId }) => recordId),
-    )}`,
-  );
+  printFindings(findings, print);
+  print(`       ${describeOrder(seeded, completedIds())}`);
   print(`       ${((Date.now() - started) / 1000).toFixed(1)} s in all`);
   return findings.every(({ holds }) => holds);
 };

@@ -1,34 +1,45 @@
-import type { OnExchange } from "../stack/resonate-server.ts";
+import type { Request } from "@resonatehq/sdk";
 
-/** Watches a server's requests to tell which worker holds which execution, and which have a step in flight. */
-export interface RunningSteps {
-  readonly onExchange: OnExchange;
-  /** Record ids whose execution has a step in flight at `worker`. */
-  withStepAt(worker: string): Set<string>;
+/** A step from the creation of its promise to its settlement. */
+export interface RunningStep {
+  readonly stepId: string;
+  /** The name of its function. */
+  readonly name: string;
+  readonly recordId: string;
 }
 
-/** A step is in flight from the creation of its promise to its settlement. */
+/** Watches the requests to a server to tell which worker has which steps in flight. */
+export interface RunningSteps {
+  /** To be called with each request and the status of its answer. */
+  readonly onAnswer: (request: Request, status: number) => void;
+  /** The steps in flight at `worker`, or at all workers. */
+  at(worker?: string): RunningStep[];
+}
+
+const readFunctionName = (data: unknown): string => {
+  const call: unknown = typeof data === "string" && data !== "" ? JSON.parse(atob(data)) : undefined;
+  return call !== null && typeof call === "object" && "func" in call ? String(call.func) : "";
+};
+
+/** Starts with no step in flight. */
 export const watchRunningSteps = (): RunningSteps => {
   const holders = new Map<string, string>();
-  const inFlight = new Map<string, { task: string; recordId: string }>();
+  const inFlight = new Map<string, RunningStep & { task: string }>();
   return {
-    onExchange: (request, response) => {
-      if (response.head.status !== 200) return;
+    onAnswer: (request, status) => {
+      if (status !== 200) return;
       if (request.kind === "task.create") holders.set(request.data.action.data.id, request.data.pid);
       if (request.kind === "task.acquire") holders.set(request.data.id, request.data.pid);
       if (request.kind !== "task.fence") return;
       const { id: task, action } = request.data;
-      if (action.kind === "promise.settle") inFlight.delete(action.data.id);
+      const stepId = action.data.id;
+      if (action.kind === "promise.settle") inFlight.delete(stepId);
       else if (action.data.tags["resonate:scope"] === "local") {
         const recordId = action.data.tags["resonate:origin"] ?? task;
-        inFlight.set(action.data.id, { task, recordId });
+        inFlight.set(stepId, { stepId, name: readFunctionName(action.data.param.data), recordId, task });
       }
     },
-    withStepAt: (worker) =>
-      new Set(
-        [...inFlight.values()]
-          .filter(({ task }) => holders.get(task) === worker)
-          .map(({ recordId }) => recordId),
-      ),
+    at: (worker) =>
+      [...inFlight.values()].filter(({ task }) => worker === undefined || holders.get(task) === worker),
   };
 };

@@ -1,6 +1,7 @@
+import { styleText } from "node:util";
+import type { KafkaMessage } from "kafkajs";
 import type { LedgerEntry, RecordStore } from "../records.ts";
-import type { SeededRecord } from "../seed.ts";
-import type { Completion } from "./completions.ts";
+import { STEP_ID_HEADER } from "../steps.ts";
 
 /** One thing that must hold, and what was seen. */
 export interface Finding {
@@ -9,9 +10,16 @@ export interface Finding {
   readonly seen: string;
 }
 
+/** One message of the completions topic. */
+export interface Completion {
+  readonly recordId: string;
+  /** The same for repeats of one completion. */
+  readonly stepId: string;
+}
+
 /** What a run left behind. */
 export interface Outcome {
-  readonly seeded: readonly SeededRecord[];
+  readonly seeded: readonly { readonly recordId: string; readonly rows: number }[];
   readonly records: Pick<RecordStore, "countRows" | "ledger">;
   readonly completions: readonly Completion[];
 }
@@ -58,4 +66,32 @@ export const judge = ({ seeded, records, completions }: Outcome): Finding[] => {
       seen: `${ledger.length} batches, ${doubles} doubled, ${repeats} answered from the ledger after a crash`,
     },
   ];
+};
+
+/** A completion, as its message has it: `[recordId, offset]` as JSON, and the step's id in a header. */
+export const toCompletion = ({ value, headers }: KafkaMessage): Completion => {
+  const [recordId]: unknown[] = JSON.parse(String(value));
+  return { recordId: String(recordId), stepId: String(headers?.[STEP_ID_HEADER]) };
+};
+
+/** Judges completions that came again: each must have been in flight, unconfirmed, when a fault struck. */
+export const judgeRepeats = (
+  completions: readonly Completion[],
+  inFlightAtFault: ReadonlySet<string>,
+): Finding => {
+  const seen = new Set<string>();
+  const repeated = completions.filter(({ stepId }) => seen.size === seen.add(stepId).size);
+  const unexplained = repeated.filter(({ stepId }) => !inFlightAtFault.has(stepId));
+  return {
+    claim: "a completion came again only where a fault fell between its send and its checkpoint",
+    holds: unexplained.length === 0,
+    seen: `${repeated.length} repeated, ${unexplained.length} without such a fault`,
+  };
+};
+
+export const printFindings = (findings: readonly Finding[], print: (line: string) => void): void => {
+  print("");
+  for (const { claim, holds, seen } of findings) {
+    print(`${holds ? styleText("green", "  ok  ") : styleText("red", " FAIL ")} ${claim}: ${seen}`);
+  }
 };

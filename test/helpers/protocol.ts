@@ -38,10 +38,12 @@ export const follow = (
   const understand = (request: Request): Passing => {
     if (request.kind === "task.create") {
       const { action, pid } = request.data;
-      holders.set(action.data.id, pid);
       return { request, worker: pid, recordId: action.data.id };
     }
-    if (request.kind === "task.acquire") holders.set(request.data.id, request.data.pid);
+    if (request.kind === "task.acquire") {
+      const { id, pid } = request.data;
+      return { request, worker: pid, recordId: recordOf(id) };
+    }
     if (request.kind === "task.fence") {
       const { id: task, action } = request.data;
       const { id } = action.data;
@@ -57,7 +59,13 @@ export const follow = (
     return { request, worker: holders.get(id), recordId: recordOf(id) };
   };
   proxy.onRequest = async (request) => before?.(understand(request));
-  proxy.onAnswer = async (request, status) => after?.(understand(request), status);
+  proxy.onAnswer = async (request, status) => {
+    // Only a lease that was granted makes a holder: a second message of a record asks for one in vain.
+    if (status === 200 && request.kind === "task.create")
+      holders.set(request.data.action.data.id, request.data.pid);
+    if (status === 200 && request.kind === "task.acquire") holders.set(request.data.id, request.data.pid);
+    await after?.(understand(request), status);
+  };
 };
 
 /** What a worker was killed at. */
@@ -92,3 +100,42 @@ export const killAt = (
 
 export const isStep = (name: string, phase: "begin" | "end") => (passing: Passing) =>
   passing.step?.name === name && passing.step.phase === phase;
+
+/** A request that was stopped on its way to the server. */
+export interface Held {
+  readonly passing: Passing;
+  /** When it arrived at the proxy. */
+  readonly at: number;
+  /** Lets it go on to the server; resolves with the status of the answer. */
+  release(): Promise<number>;
+}
+
+/** Holds the first request that matches; `watch` sees all of them, the held one too, and their answers. */
+export const holdAt = (
+  proxy: ResonateProxy,
+  matches: (passing: Passing) => boolean,
+  watch: { before?: OnPassing; after?: (passing: Passing, status: number) => Promise<void> | void } = {},
+): Promise<Held> => {
+  const held = Promise.withResolvers<Held>();
+  const gate = Promise.withResolvers<void>();
+  const answered = Promise.withResolvers<number>();
+  let stopped: Request | undefined;
+  follow(proxy, {
+    before: async (passing) => {
+      await watch.before?.(passing);
+      if (stopped !== undefined || !matches(passing)) return;
+      stopped = passing.request;
+      const release = () => {
+        gate.resolve();
+        return answered.promise;
+      };
+      held.resolve({ passing, at: Date.now(), release });
+      await gate.promise;
+    },
+    after: async (passing, status) => {
+      await watch.after?.(passing, status);
+      if (passing.request === stopped) answered.resolve(status);
+    },
+  });
+  return held.promise;
+};

@@ -9,6 +9,7 @@ import { type Kafka, type KafkaMessage, logLevel, type Message, type Producer } 
 import { type Config, parseConfig } from "../../src/config.ts";
 import { spawnWorker, type WorkerProcess } from "../../src/demo/worker-process.ts";
 import { createKafka, createProducer, ensureTopics } from "../../src/kafka.ts";
+import { withTimeout } from "../../src/patience.ts";
 import { openRecords, type RecordStore } from "../../src/records.ts";
 import { createBroker } from "../../src/stack/broker/broker.ts";
 import { createResonateServer } from "../../src/stack/resonate-server.ts";
@@ -173,3 +174,17 @@ export const setScene = async (
     },
   };
 };
+
+/** What `work` resolves with; fails after `ms`. */
+export const within = <T>(what: string, work: Promise<T>, ms = 30_000): Promise<T> =>
+  withTimeout(work, ms, what);
+
+/** The partitions a worker was given last, as it says itself. */
+export const partitionsOf = (worker: WorkerProcess): number[] => {
+  const line = worker.lines.findLast((own) => own.includes("joined consumer group"));
+  return [...(line?.split(": ").at(-1) ?? "").matchAll(/\d+/g)].map(Number);
+};
+
+/** Lines of a worker that hold `text`. */
+export const linesWith = (worker: WorkerProcess, text: string): string[] =>
+  worker.lines.filter((line) => line.includes(text));

@@ -1,0 +1,27 @@
+import { parseArgs } from "node:util";
+import { runSoak } from "../demo/soak.ts";
+import { runMain } from "../main.ts";
+import { parseCount } from "../parse-count.ts";
+
+await runMain(async (signal) => {
+  const { values } = parseArgs({
+    options: {
+      records: { type: "string", default: "2000" },
+      workers: { type: "string", default: "3" },
+      kills: { type: "string", default: "20" },
+      seed: { type: "string", default: String(Date.now() % 100_000) },
+    },
+  });
+  const { KAFKA_BROKERS, RESONATE_URL } = process.env;
+  const holds = await runSoak({
+    records: parseCount("--records", values.records, { max: 1_000_000 }),
+    workers: parseCount("--workers", values.workers, { max: 16 }),
+    kills: parseCount("--kills", values.kills, { max: 10_000 }),
+    seed: parseCount("--seed", values.seed, { max: 999_999_999 }),
+    external:
+      KAFKA_BROKERS && RESONATE_URL ? { kafkaBrokers: KAFKA_BROKERS, resonateUrl: RESONATE_URL } : undefined,
+    print: console.log,
+    signal,
+  });
+  if (!holds) process.exitCode = 1;
+});

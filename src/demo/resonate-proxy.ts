@@ -1,0 +1,102 @@
+import { once } from "node:events";
+import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import { text } from "node:stream/consumers";
+import { isRequest, type Request } from "@resonatehq/sdk";
+
+/** Told of each request on its way to the server, which it reaches when the promise resolves. */
+export type OnRequest = (request: Request) => Promise<void> | void;
+/** Told of each answer on its way back: the request and the HTTP status. */
+export type OnAnswer = (request: Request, status: number) => Promise<void> | void;
+
+/** Stands between workers and a Resonate server, whichever it is, to see what passes and to cut it. */
+export interface ResonateProxy {
+  readonly url: string;
+  /** Replace these to watch, to hold or to kill at a point of the protocol. */
+  onRequest: OnRequest;
+  onAnswer: OnAnswer;
+  /** Cuts every connection; returns how many there were. */
+  cut(): number;
+  /** Refuses connections, as a server that is down, until `open`. */
+  close(): Promise<void>;
+  open(): Promise<void>;
+}
+
+/** Starts a proxy on a free port before the server at `target`. */
+export const startResonateProxy = async (target: string): Promise<ResonateProxy & AsyncDisposable> => {
+  const sockets = new Set<Socket>();
+
+  const forward = (incoming: IncomingMessage, response: ServerResponse, body?: string) => {
+    const onward = httpRequest(
+      `${target}${incoming.url}`,
+      { method: incoming.method, headers: incoming.headers },
+      (answer) => {
+        response.writeHead(answer.statusCode ?? 502, answer.headers);
+        answer.on("error", () => response.destroy()).pipe(response);
+        response.flushHeaders();
+      },
+    );
+    onward.on("error", () => response.destroy());
+    response.on("close", () => onward.destroy());
+    onward.end(body);
+  };
+
+  const exchange = async (incoming: IncomingMessage, response: ServerResponse) => {
+    const body = await text(incoming);
+    const request: unknown = JSON.parse(body);
+    if (!isRequest(request))
+      throw new Error(`expected a request of the Resonate protocol, got ${body.slice(0, 200)}`);
+    await proxy.onRequest(request);
+    const answer = await fetch(target, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body,
+    });
+    const result = await answer.text();
+    await proxy.onAnswer(request, answer.status);
+    response.writeHead(answer.status, { "content-type": "application/json" }).end(result);
+  };
+
+  const server = createServer((incoming, response) => {
+    if (incoming.method === "POST") exchange(incoming, response).catch(() => response.destroy());
+    else forward(incoming, response);
+  });
+  server.on("connection", (socket) => {
+    sockets.add(socket);
+    socket.on("close", () => sockets.delete(socket));
+  });
+
+  let port = 0;
+  const open = async () => {
+    server.listen(port, "127.0.0.1");
+    await once(server, "listening");
+    const address = server.address();
+    if (address === null || typeof address === "string")
+      throw new Error(`expected a TCP address, got ${address}`);
+    port = address.port;
+  };
+  const cut = () => {
+    const count = sockets.size;
+    for (const socket of sockets) socket.destroy();
+    return count;
+  };
+  const close = async () => {
+    if (!server.listening) return;
+    const closed = once(server, "close");
+    server.close();
+    cut();
+    await closed;
+  };
+
+  await open();
+  const proxy: ResonateProxy & AsyncDisposable = {
+    url: `http://127.0.0.1:${port}`,
+    onRequest: () => {},
+    onAnswer: () => {},
+    cut,
+    close,
+    open,
+    [Symbol.asyncDispose]: close,
+  };
+  return proxy;
+};

@@ -1,0 +1,183 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
+import { styleText } from "node:util";
+import type { Message } from "kafkajs";
+import { parseConfig } from "../config.ts";
+import { createKafka, createProducer, ensureTopics } from "../kafka.ts";
+import type { Log } from "../log.ts";
+import { openRecords } from "../records.ts";
+import { randomRows } from "../seed.ts";
+import { startStack } from "../stack/stack.ts";
+import { createFaults } from "./faults.ts";
+import { createRandom } from "./random.ts";
+import { startResonateProxy } from "./resonate-proxy.ts";
+import { watchRunningSteps } from "./running-steps.ts";
+import { type Finding, judge, judgeRepeats, printFindings, toCompletion } from "./verdict.ts";
+import { watchTopic } from "./watch-topic.ts";
+
+export interface SoakOptions {
+  /** Good records; one bad message in fifty comes on top. */
+  readonly records: number;
+  readonly workers: number;
+  /** Faults of worker processes: SIGKILL, SIGTERM and SIGSTOP together. */
+  readonly kills: number;
+  /** Repeats the same rows and the same schedule of faults; what a fault meets still depends on timing. */
+  readonly seed: number;
+  /** A real broker and server; the embedded ones where absent. */
+  readonly external?: { readonly kafkaBrokers: string; readonly resonateUrl: string } | undefined;
+  readonly print: (line: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/** Records arrive at most so fast, and faults fall at most so fast. */
+const RECORDS_PER_SECOND = 100;
+const SECONDS_PER_FAULT = 1.5;
+const CHUNK_MS = 200;
+const PROGRESS_MS = 3000;
+/** After the last arrival and fault: time for all to finish. */
+const SETTLE_MS = 120_000;
+
+const BAD_VALUES = [
+  null,
+  Buffer.from([0xff, 0xfe]),
+  Buffer.from('["'),
+  Buffer.from("{}"),
+  Buffer.from("a:b"),
+];
+
+const quiet: Log = { info: () => {}, warn: () => {}, error: () => {} };
+
+/**
+ * The soak: records arrive while workers are killed, stopped and frozen, new ones start, and connections are cut, all
+ * at random. Ends with the demo's verdict and the count of every fault.
+ *
+ * @returns whether all invariants were seen to hold
+ * @throws the reason of `signal` when it is aborted; an error when the run does not finish in time
+ */
+export const runSoak = async (options: SoakOptions): Promise<boolean> => {
+  const { records: count, kills, seed, external, print, signal } = options;
+  await using opened = new AsyncDisposableStack();
+  const random = createRandom(seed);
+  const stack = external ? undefined : opened.use(await startStack({ kafkaPort: 0, resonatePort: 0 }));
+  const proxy = opened.use(await startResonateProxy(external?.resonateUrl ?? stack?.resonateUrl ?? ""));
+  const steps = watchRunningSteps();
+  proxy.onAnswer = steps.onAnswer;
+  const folder = await mkdtemp(join(tmpdir(), "soak-"));
+  opened.defer(() => rm(folder, { recursive: true, force: true }));
+
+  const run = `${Date.now()}`;
+  const settings = {
+    KAFKA_BROKERS: external?.kafkaBrokers ?? stack?.kafkaBrokers ?? "",
+    KAFKA_GROUP_ID: `soak-${run}`,
+    TOPIC_TO_DELETE: `soak-${run}.to-delete`,
+    TOPIC_DELETED: `soak-${run}.deleted`,
+    TOPIC_DEAD_LETTER: `soak-${run}.dead-letters`,
+    RESONATE_URL: proxy.url,
+    RESONATE_GROUP: `soak-${run}`,
+    RECORDS_DB: join(folder, "records.db"),
+    LEASE_TTL_MS: "3000",
+    SESSION_TIMEOUT_MS: "6000",
+    BATCH_PAUSE_MS: "200",
+    SIMULATED_FAILURE_RATE: "0.1",
+    RETRY_DELAY_MS: "200",
+  };
+  const config = parseConfig(settings);
+  const kafka = createKafka(config, { clientId: "soak", log: quiet });
+  await ensureTopics(kafka, config);
+  const store = opened.use(openRecords(config.RECORDS_DB, { worker: "soak", busyTimeoutMs: 30_000 }));
+  const producer = createProducer(kafka);
+  await producer.connect();
+  opened.defer(() => producer.disconnect());
+  const completed = opened.use(await watchTopic(kafka, config.TOPIC_DELETED));
+  const deadLetters = opened.use(await watchTopic(kafka, config.TOPIC_DEAD_LETTER));
+
+  const faults = opened.use(
+    await createFaults({
+      workers: options.workers,
+      settings,
+      cwd: folder,
+      random,
+      leaseMs: config.LEASE_TTL_MS,
+      cutConnections: () => proxy.cut() + (stack?.broker.dropConnections() ?? 0),
+      runningSteps: () => steps.at(),
+    }),
+  );
+  print(`Soak of ${count} records on ${options.workers} workers with ${kills} kills, seed ${seed}`);
+
+  const seeded: { recordId: string; rows: number }[] = [];
+  let bad = 0;
+  const arrive = async (until: number) => {
+    const rows = new Map<string, number>();
+    const messages: Message[] = [];
+    while (seeded.length < until) {
+      const recordId = `soak-${run}-${seeded.length}`;
+      rows.set(recordId, randomRows(config.BATCH_SIZE, random));
+      seeded.push({ recordId, rows: rows.get(recordId) ?? 0 });
+      messages.push({ key: recordId, value: JSON.stringify(recordId) });
+      if (seeded.length % 50 === 0)
+        messages.push({ key: "bad", value: BAD_VALUES[bad++ % BAD_VALUES.length] ?? null });
+    }
+    store.addRows(rows);
+    if (messages.length > 0) await producer.send({ topic: config.TOPIC_TO_DELETE, acks: -1, messages });
+  };
+
+  const durationMs = 1000 * Math.max(count / RECORDS_PER_SECOND, kills * SECONDS_PER_FAULT);
+  const began = Date.now();
+  const schedule = Array.from({ length: kills }, () => durationMs * random()).sort((a, b) => a - b);
+  const done = () => new Set(completed.messages.map(({ key }) => String(key))).size;
+  const buried = () =>
+    new Set(
+      deadLetters.messages.map(
+        ({ headers }) => `${headers?.["dead-letter-partition"]} ${headers?.["dead-letter-offset"]}`,
+      ),
+    ).size;
+  let nextProgress = 0;
+  const progress = () => {
+    if (Date.now() < nextProgress) return;
+    nextProgress = Date.now() + PROGRESS_MS;
+    print(
+      `${String(done()).padStart(6)} of ${count} records done, ${seeded.length} arrived, faults: ${faults.describe()}`,
+    );
+  };
+
+  while (seeded.length < count || schedule.length > 0) {
+    signal.throwIfAborted();
+    const elapsed = Date.now() - began;
+    await arrive(Math.min(count, Math.ceil((count * elapsed) / durationMs)));
+    while (schedule[0] !== undefined && schedule[0] <= elapsed) {
+      schedule.shift();
+      faults.strike();
+    }
+    progress();
+    await setTimeout(CHUNK_MS);
+  }
+  await faults.thawAll();
+  const deadline = Date.now() + SETTLE_MS + count * 20;
+  while (done() < count || buried() < bad) {
+    signal.throwIfAborted();
+    progress();
+    if (Date.now() > deadline) break;
+    await setTimeout(CHUNK_MS);
+  }
+  const exits = await faults.stopAll();
+
+  const completions = completed.messages.map(toCompletion);
+  const findings: Finding[] = [
+    ...judge({ seeded, records: store, completions }),
+    judgeRepeats(completions, faults.completionsInFlight),
+    { claim: "every bad message is a dead letter", holds: buried() === bad, seen: `${buried()} of ${bad}` },
+    {
+      claim: "every worker that was asked to stop did",
+      holds: exits.every((exit) => exit === 0),
+      seen: `${exits.length} exits with code ${[...new Set(exits)].join(", ")}`,
+    },
+  ];
+  printFindings(findings, print);
+  print(`       faults: ${faults.describe()}`);
+  print(
+    `       ${((Date.now() - began) / 1000).toFixed(1)} s; ${styleText("bold", `--seed ${seed}`)} repeats it`,
+  );
+  return findings.every(({ holds }) => holds);
+};

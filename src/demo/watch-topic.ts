@@ -1,0 +1,15 @@
+import { randomUUID } from "node:crypto";
+import type { Kafka, KafkaMessage } from "kafkajs";
+
+/** Reads a topic from its beginning into `messages`, as they come, until disposed of. */
+export const watchTopic = async (
+  kafka: Kafka,
+  topic: string,
+): Promise<{ readonly messages: readonly KafkaMessage[] } & AsyncDisposable> => {
+  const messages: KafkaMessage[] = [];
+  const consumer = kafka.consumer({ groupId: `watch-${randomUUID()}`, maxWaitTimeInMs: 500 });
+  await consumer.connect();
+  await consumer.subscribe({ topic, fromBeginning: true });
+  await consumer.run({ autoCommit: false, eachMessage: async ({ message }) => void messages.push(message) });
+  return { messages, [Symbol.asyncDispose]: () => consumer.disconnect() };
+};
