@@ -32,6 +32,8 @@ export interface RunningConsumer {
 const TICK_MS = 500;
 /** How long a fetch waits for messages, and so how long an idle consumer takes to stop. */
 const MAX_WAIT_MS = 1000;
+/** At most so much of a partition is in memory, or one message if that is larger. */
+const MAX_BYTES_PER_PARTITION = 256 * 1024;
 
 /**
  * Joins the consumer group and hands every message to `dispatch`, up to `concurrency` at once and in any order of
@@ -47,6 +49,7 @@ export const startConsumer = async (options: ConsumerOptions): Promise<RunningCo
     sessionTimeout: sessionTimeoutMs,
     heartbeatInterval: sessionTimeoutMs / 4,
     maxWaitTimeInMs: MAX_WAIT_MS,
+    maxBytesPerPartition: MAX_BYTES_PER_PARTITION,
     retry: { retries: 10, maxRetryTime: 5000 },
   });
   const stopping = new AbortController();
@@ -79,9 +82,10 @@ export const startConsumer = async (options: ConsumerOptions): Promise<RunningCo
   };
 };
 
-const dispatchBatch = async (
+/** Works on one batch until it is done, left, or `stopping` is aborted. */
+export const dispatchBatch = async (
   { batch, heartbeat, resolveOffset, commitOffsetsIfNecessary }: EachBatchPayload,
-  { dispatch, concurrency }: ConsumerOptions,
+  { dispatch, concurrency }: Pick<ConsumerOptions, "dispatch" | "concurrency">,
   stopping: AbortSignal,
 ): Promise<void> => {
   const { topic, partition, messages } = batch;

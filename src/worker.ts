@@ -13,8 +13,9 @@ import { doneWithin, retryUntilDone } from "./patience.ts";
 import { openRecords } from "./records.ts";
 import { createResonateLogger } from "./resonate-log.ts";
 import { createSemaphore } from "./semaphore.ts";
+import { NEVER_MS } from "./step-options.ts";
 import { createSteps } from "./steps.ts";
-import { createWorkflow, NEVER_MS } from "./workflow.ts";
+import { createWorkflow } from "./workflow.ts";
 
 /** At most so long for each connection to close: a broker that is gone must not hold up a stop. */
 const CLOSE_TIMEOUT_MS = 2000;
