@@ -4,6 +4,7 @@ import type { Dispatch } from "./consumer.ts";
 import { ATTEMPT_HEADER, type DeadLetterReason, toDeadLetterMessage } from "./dead-letter.ts";
 import { describe } from "./errors.ts";
 import type { InFlight } from "./in-flight.ts";
+import { writableHeaders } from "./kafka.ts";
 import type { Log } from "./log.ts";
 import { retryUntilDone, withTimeout } from "./patience.ts";
 import { parseRecordId } from "./record-id.ts";
@@ -70,7 +71,7 @@ export const createDispatch = (options: DispatchOptions): Dispatch => {
       const letter = {
         key,
         value,
-        headers,
+        headers: writableHeaders(headers),
         reason,
         error,
         topic: topics.source,

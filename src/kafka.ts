@@ -1,4 +1,4 @@
-import { Kafka, type logCreator, logLevel, Partitioners, type Producer } from "kafkajs";
+import { type IHeaders, Kafka, type logCreator, logLevel, Partitioners, type Producer } from "kafkajs";
 import RequestQueue from "kafkajs/src/network/requestQueue/index.js";
 import type { Config } from "./config.ts";
 import type { Log } from "./log.ts";
@@ -27,7 +27,12 @@ const createLogCreator =
 /** A Kafka client for the brokers in `config`. Nothing connects yet. */
 export const createKafka = (
   { KAFKA_BROKERS }: Pick<Config, "KAFKA_BROKERS">,
-  { clientId, log, level = logLevel.WARN }: { clientId: string; log: Log; level?: logLevel },
+  {
+    clientId,
+    log,
+    level = logLevel.WARN,
+    retries = 5,
+  }: { clientId: string; log: Log; level?: logLevel; retries?: number },
 ): Kafka => {
   sleepWhenIdle();
   return new Kafka({
@@ -35,6 +40,7 @@ export const createKafka = (
     brokers: [...KAFKA_BROKERS],
     // The default of 1 s is short for a broker that is just coming up.
     connectionTimeout: 5000,
+    retry: { retries },
     logLevel: level,
     logCreator: createLogCreator(log),
   });
@@ -51,6 +57,20 @@ export const createProducer = (kafka: Kafka): Producer =>
     createPartitioner: Partitioners.DefaultPartitioner,
     retry: { initialRetryTime: 200, maxRetryTime: 5000, retries: 10 },
   });
+
+/**
+ * The headers of a message that was read, such that they can be written. Works around kafkajs 2.2.4, whose reader
+ * gives null for a header without a value, which its writer throws at, and for one that is named like a member of
+ * `Object.prototype` puts that member before its values. Headers without a value become empty ones.
+ */
+export const writableHeaders = (headers: IHeaders | undefined): IHeaders =>
+  Object.fromEntries(
+    Object.entries(headers ?? {}).map(([name, value]) => {
+      if (!Array.isArray(value)) return [name, value ?? ""];
+      const own = value.map((one) => one ?? "");
+      return [name, own.filter((one) => typeof one === "string" || Buffer.isBuffer(one))];
+    }),
+  );
 
 /** Settings in which the topics are named. */
 type TopicConfig = Pick<

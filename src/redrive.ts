@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { IHeaders, Kafka, KafkaMessage, Message } from "kafkajs";
 import type { Config } from "./config.ts";
 import { ATTEMPT_HEADER, HEADERS } from "./dead-letter.ts";
-import { createProducer } from "./kafka.ts";
+import { createProducer, writableHeaders } from "./kafka.ts";
 import { aborted } from "./signals.ts";
 import { STEP_ID_HEADER } from "./steps.ts";
 
@@ -25,7 +25,7 @@ const readReason = ({ headers }: KafkaMessage): string => String(headers?.[HEADE
 const toOriginal = ({ key, value, headers }: KafkaMessage): Message => {
   const own = new Set<string>([...Object.values(HEADERS), STEP_ID_HEADER, ATTEMPT_HEADER]);
   const original: IHeaders = Object.fromEntries(
-    Object.entries(headers ?? {}).filter(([name]) => !own.has(name)),
+    Object.entries(writableHeaders(headers)).filter(([name]) => !own.has(name)),
   );
   if (String(headers?.[HEADERS.reason]) === "execution-failed") {
     original[ATTEMPT_HEADER] = String(Number(headers?.[ATTEMPT_HEADER] ?? 0) + 1);

@@ -13,6 +13,7 @@ import { doneWithin, retryUntilDone } from "./patience.ts";
 import { openRecords } from "./records.ts";
 import { createResonateLogger } from "./resonate-log.ts";
 import { createSemaphore } from "./semaphore.ts";
+import { aborted } from "./signals.ts";
 import { NEVER_MS } from "./step-options.ts";
 import { createSteps } from "./steps.ts";
 import { createWorkflow } from "./workflow.ts";
@@ -65,6 +66,8 @@ export const startWorker = async ({
         clientId: name,
         log,
         level: logLevel.NOTHING,
+        // The tries are ours, and each failure is to be shown.
+        retries: 1,
       });
       return ensureTopics(kafka, config);
     }),
@@ -159,8 +162,8 @@ const untilReachable = (
   address: string,
   { log, signal }: Pick<WorkerOptions, "log" | "signal">,
   reach: () => Promise<void>,
-) =>
-  retryUntilDone(reach, {
+) => {
+  const reached = retryUntilDone(reach, {
     signal,
     minDelayMs: 1000,
     onFailure: (error, retryInMs) =>
@@ -168,6 +171,9 @@ const untilReachable = (
         `${system} at ${address} cannot be reached: ${describe(error)}. Start one with 'npm run stack' or 'docker compose up -d'. Next try in ${retryInMs / 1000} s.`,
       ),
   });
+  // A try may take seconds: a stop does not wait for it.
+  return Promise.race([reached, aborted(signal).then(() => signal.throwIfAborted())]);
+};
 
 const ping = async (url: string) => {
   const response = await fetch(`${url}/health`, {

@@ -20,13 +20,14 @@ export interface WorkerProcess extends AsyncDisposable {
 
 /**
  * Starts a worker whose settings are `settings` over this process's environment, without any `.env` of the current
- * folder. Disposing of it kills it, if it still runs, and waits for its end.
+ * folder; `entry` may name another program that says when it is ready as a worker does. Disposing of it kills it,
+ * if it still runs, and waits for its end.
  */
 export const spawnWorker = (
   settings: Readonly<Record<string, string>>,
-  { cwd, nodeOptions = [] }: { cwd: string; nodeOptions?: readonly string[] },
+  { cwd, nodeOptions = [], entry = START }: { cwd: string; nodeOptions?: readonly string[]; entry?: string },
 ): WorkerProcess => {
-  const child: ChildProcess = spawn(process.execPath, [...nodeOptions, START], {
+  const child: ChildProcess = spawn(process.execPath, [...nodeOptions, entry], {
     cwd,
     env: { ...process.env, ...settings },
     stdio: ["ignore", "pipe", "pipe"],
