@@ -1,0 +1,35 @@
+import type { TestContext } from "node:test";
+import { Constant, type Context, LocalNetwork, type Logger, Resonate } from "@resonatehq/sdk";
+
+export const silent: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+
+/** How often timers are looked at; the network's own clock ticks once a second. */
+const TICK_MS = 5;
+
+/** An SDK with a whole server in this process's memory, for one test. */
+export const startLocalResonate = (t: TestContext, group = "default"): Resonate => {
+  const network = new LocalNetwork({ group });
+  const resonate = new Resonate({ network, logger: silent });
+  const clock = setInterval(() => {
+    const head = { corrId: "", version: "" };
+    void network.send({ kind: "debug.tick", head, data: { time: Date.now() } });
+  }, TICK_MS);
+  t.after(async () => {
+    clearInterval(clock);
+    await resonate.stop();
+  });
+  return resonate;
+};
+
+/** A context as the SDK gives it to the step `id` at its n-th attempt. */
+export const makeContext = async (t: TestContext, id: string, attempt = 1): Promise<Context> => {
+  const resonate = startLocalResonate(t);
+  const { promise, resolve } = Promise.withResolvers<Context>();
+  const step = async (ctx: Context) => {
+    if (ctx.info.attempt < attempt) throw new Error("not yet");
+    resolve(ctx);
+  };
+  const options = resonate.options({ retryPolicy: new Constant({ delay: 0 }) });
+  await resonate.register("step", step).run(id, options);
+  return promise;
+};
