@@ -150,6 +150,12 @@ export const parseConfig = (env: Env): Config => {
   const values = Object.fromEntries(
     Object.entries(schema).map(([name, setting]) => [name, read(name, setting)]),
   );
+  const topics = [values.TOPIC_TO_DELETE, values.TOPIC_DELETED, values.TOPIC_DEAD_LETTER];
+  if (new Set(topics).size < topics.length) {
+    faults.push(
+      `TOPIC_TO_DELETE, TOPIC_DELETED, TOPIC_DEAD_LETTER: expected three topics, got ${topics.join(", ")}`,
+    );
+  }
   if (faults.length > 0) throw new ConfigError(faults);
   // Each value came from the parser the schema holds under its name; fromEntries forgets which.
   return values as Config;

@@ -30,6 +30,12 @@ class DrainingError extends Error {
   override name = "DrainingError";
 }
 
+/**
+ * A server learns a moment later that a worker's connection is closed. What is handed back before that it sends to
+ * this worker still, where it is lost, and to another one only after 30 s.
+ */
+const GONE_MS = 250;
+
 interface LeasedNetworkOptions extends PollSourceOptions {
   /** Lease in milliseconds; it is renewed three times as often. */
   readonly ttl: number;
@@ -61,6 +67,7 @@ export const connectLeased = ({
   /** Versions of the tasks whose lease is held here, by id. The server counts a version up with each lease. */
   const held = new Map<string, number>();
   let draining = false;
+  let gone = Promise.resolve();
   /** The protocol's version, which the SDK does not export, as the SDK's own requests have it. */
   let protocol = "";
   let onGivenUp = () => {};
@@ -93,7 +100,7 @@ export const connectLeased = ({
     const [first = [], ...others] = byOrigin.values();
     request.data.tasks = first;
     const { kind, head, data } = request;
-    await Promise.all(
+    await Promise.allSettled(
       others.map((tasks) =>
         http.send({ kind, head: { ...head, corrId: randomUUID() }, data: { ...data, tasks } }),
       ),
@@ -106,6 +113,7 @@ export const connectLeased = ({
     if (draining && request.kind === "task.fence" && request.data.action.kind === "promise.create") {
       throw new DrainingError("this worker stops: another one goes on from here");
     }
+    if (draining && request.kind === "task.release") await gone;
     try {
       if (request.kind === "task.heartbeat") await narrowToOneOrigin(request);
       const response = await http.send(typed);
@@ -118,15 +126,6 @@ export const connectLeased = ({
   };
 
   const heartbeat = new AsyncHeartbeat(pid, ttl / 3, send, logger);
-
-  /**
-   * Works around PollMessageSource of @resonatehq/sdk 0.11.5, which connects again after its stop if it had lost its
-   * connection shortly before, and then takes executions. Can go once `stop` ends that, too.
-   */
-  const disconnect = () => {
-    Reflect.set(adapter, "connect", () => {});
-    return http.stop();
-  };
 
   const release = (task: { id: string; version: number }) =>
     send({
@@ -142,7 +141,7 @@ export const connectLeased = ({
     init: () => http.init(),
     stop: () => {
       heartbeat.stop();
-      return disconnect();
+      return http.stop();
     },
     recv: (callback) => http.recv(callback),
     send,
@@ -152,7 +151,10 @@ export const connectLeased = ({
     drain: async (graceMs) => {
       draining = true;
       // First of all: the server prefers a connected owner for what is handed back.
-      await disconnect();
+      await http.stop();
+      gone = setTimeout(GONE_MS);
+      // Executions that were on their way here have come by then, and are held.
+      await gone;
       const { promise: idle, resolve } = Promise.withResolvers<void>();
       onGivenUp = () => held.size === 0 && resolve();
       onGivenUp();

@@ -12,7 +12,7 @@ export const runMain = async (main: (signal: AbortSignal) => Promise<void>): Pro
     await main(signal);
     process.exit();
   } catch (error) {
-    if (signal.aborted) process.exit(0);
+    if (signal.aborted && error === signal.reason) process.exit(0);
     console.error(error instanceof ConfigError ? error.message : describe(error));
     process.exit(1);
   }

@@ -1,9 +1,14 @@
+import { get as httpGet, type IncomingMessage } from "node:http";
+import { get as httpsGet } from "node:https";
 import { type HttpAdapter, isMessage, type Logger, type Message } from "@resonatehq/sdk";
 import { describe } from "./errors.ts";
 import { retryUntilDone } from "./patience.ts";
 
 /** After an outage a worker hears of executions again this long after the server is back, in milliseconds. */
 const MAX_RECONNECT_MS = 2000;
+
+/** An idle connection is tried so often, so that one whose other end is gone is noticed. */
+const KEEP_ALIVE_MS = 15_000;
 
 export interface PollSourceOptions {
   readonly url: string;
@@ -33,11 +38,12 @@ export const createPollSource = ({ url, token, group, pid, logger }: PollSourceO
     if (isMessage(message)) for (const callback of callbacks) callback(message);
   };
   const listen = async (): Promise<never> => {
-    const response = await fetch(`${url}/poll/${own}`, { headers, signal: stopped.signal });
-    if (!response.ok || !response.body)
-      throw new Error(`expected events from ${url}, got status ${response.status}`);
+    const response = await get(`${url}/poll/${own}`, headers, stopped.signal);
+    if (response.statusCode !== 200)
+      throw new Error(`expected events from ${url}, got status ${response.statusCode}`);
+    response.socket.setKeepAlive(true, KEEP_ALIVE_MS);
     let rest = "";
-    for await (const text of response.body.pipeThrough(new TextDecoderStream())) {
+    for await (const text of response.setEncoding("utf8")) {
       const lines = (rest + text).split("\n");
       rest = lines.pop() ?? "";
       for (const line of lines) if (line.startsWith("data:")) deliver(JSON.parse(line.slice("data:".length)));
@@ -61,4 +67,12 @@ export const createPollSource = ({ url, token, group, pid, logger }: PollSourceO
       callbacks.push(callback);
     },
   };
+};
+
+/** Not `fetch`, which ends a response that is silent for five minutes. */
+const get = (url: string, headers: Record<string, string>, signal: AbortSignal): Promise<IncomingMessage> => {
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+  const send = url.startsWith("https:") ? httpsGet : httpGet;
+  send(url, { headers, signal, agent: false }, resolve).on("error", reject);
+  return promise;
 };

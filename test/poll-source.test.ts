@@ -5,7 +5,7 @@ import { type TestContext, test } from "node:test";
 import type { Message } from "@resonatehq/sdk";
 import { createPollSource, type PollSourceOptions } from "../src/poll-source.ts";
 import { silent } from "./helpers/unit-resonate.ts";
-import { settle, until } from "./helpers/unit-time.ts";
+import { mockTimers, settle, until } from "./helpers/unit-time.ts";
 
 const execute = (id: string): Message => ({ kind: "execute", head: {}, data: { task: { id, version: 1 } } });
 const event = (id: string) => `data: ${JSON.stringify(execute(id))}\n\n`;
@@ -110,14 +110,21 @@ test("a server that answers with an error, or with no events but nonsense, is as
   await until("the message has arrived", () => ids.length === 1);
 });
 
-test("after an outage it is back within two seconds and a bit, however long that took", async (t) => {
+test("during an outage it tries ever more rarely, but every two seconds at least", async (t) => {
   const { ids, polls, warnings, write, stop, listen } = await build(t);
+  const timers = mockTimers(t);
   await stop();
-  await until("it has tried often enough for its longest wait", () => warnings.length === 5, 10_000);
-  await listen();
-  await until("it polls again", () => polls.length === 2, 2500);
+  const delays = [200, 400, 800, 1600, 2000, 2000, 2000];
+  for (const [index, delay] of delays.entries()) {
+    await until(`try ${index + 1} has failed`, () => warnings.length === index + 1);
+    await timers.advance(delay - 1);
+    if (index === delays.length - 1) await listen();
+    await timers.advance(1);
+  }
+  await until("it polls again", () => polls.length === 2);
   write(event("one"));
   await until("the message has arrived", () => ids.length === 1);
+  assert.equal(warnings.length, delays.length);
 });
 
 test("once stopped it closes its connection and makes none again", async (t) => {

@@ -179,6 +179,19 @@ test("while another program holds the lock a batch fails whole, and later works"
   assert.deepEqual(records.deleteBatch(step(0)), { deleted: 10, rowsRemain: true, repeated: false });
 });
 
+test("a batch that cannot be entered in the ledger deletes nothing", (t) => {
+  const path = makePath(t);
+  const records = open(t, path);
+  records.addRows(new Map([["r", 12]]));
+  const other = openRaw(t, path);
+  // Unlike a failure of the disk, this one leaves the transaction open.
+  other.exec("CREATE TRIGGER refuse BEFORE INSERT ON ledger BEGIN SELECT RAISE(FAIL, 'refused'); END");
+  assert.throws(() => records.deleteBatch(step(0)), failsWith("STORE_FAILED"));
+  assert.equal(records.countRows(), 12);
+  other.exec("DROP TRIGGER refuse");
+  assert.equal(records.deleteBatch(step(0)).deleted, 10);
+});
+
 test("on a full disk a batch fails whole, and later works", (t) => {
   const path = makePath(t);
   let connection: DatabaseSync | undefined;
@@ -232,6 +245,11 @@ test("another file in its place is told, by whom the first was open", (t) => {
   const fresh = openRecords(path, { worker: "other" });
   t.after(() => fresh[Symbol.dispose]());
   assert.throws(() => records.deleteBatch(step(1)), failsWith("STORE_REPLACED"));
+  assert.throws(
+    () => records.deleteBatch(step(0, "other")),
+    failsWith("STORE_REPLACED"),
+    "a first batch, too",
+  );
   assert.deepEqual(fresh.ledger(), []);
 });
 

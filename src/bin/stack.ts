@@ -1,9 +1,20 @@
+import { parseArgs } from "node:util";
 import { runMain } from "../main.ts";
+import { parseCount } from "../parse-count.ts";
 import { aborted } from "../signals.ts";
 import { startStack } from "../stack/stack.ts";
 
 await runMain(async (signal) => {
-  await using stack = await startStack({ kafkaPort: 9092, resonatePort: 8001 });
+  const { values } = parseArgs({
+    options: {
+      "kafka-port": { type: "string", default: "9092" },
+      "resonate-port": { type: "string", default: "8001" },
+    },
+  });
+  await using stack = await startStack({
+    kafkaPort: parseCount("--kafka-port", values["kafka-port"], { max: 65_535 }),
+    resonatePort: parseCount("--resonate-port", values["resonate-port"], { max: 65_535 }),
+  });
   console.log(
     `Kafka broker at ${stack.kafkaBrokers}, Resonate server at ${stack.resonateUrl}, both in memory. Ctrl-C ends them.`,
   );

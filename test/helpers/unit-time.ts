@@ -2,7 +2,10 @@ import { syncBuiltinESMExports } from "node:module";
 import type { TestContext } from "node:test";
 import { setTimeout } from "node:timers/promises";
 
-/** Waits until `condition` holds, and fails once `withinMs` have passed. Needs real timers. */
+/** The real one, also while timers are mocked. */
+const sleep = setTimeout;
+
+/** Waits until `condition` holds, and fails once `withinMs` have passed. */
 export const until = async (
   what: string,
   condition: () => boolean,
@@ -12,7 +15,7 @@ export const until = async (
   const deadline = performance.now() + withinMs;
   while (!condition()) {
     if (performance.now() > deadline) throw new Error(`expected within ${withinMs} ms: ${what}`);
-    await setTimeout(everyMs);
+    await sleep(everyMs);
   }
 };
 
