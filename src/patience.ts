@@ -1,7 +1,7 @@
 import { setTimeout } from "node:timers/promises";
 
 /** Something took longer than it may. A retry can help. */
-export class TimeoutError extends Error {
+class TimeoutError extends Error {
   readonly code = "TIMEOUT";
   readonly canRetry = true;
   override name = "TimeoutError";

@@ -18,7 +18,7 @@ export type ParsedRecordId =
   | { readonly ok: true; readonly recordId: string }
   | { readonly ok: false; readonly reason: BadInput; readonly detail: string };
 
-export const MAX_RECORD_ID_CHARACTERS = 255;
+const MAX_RECORD_ID_CHARACTERS = 255;
 
 const bad = (reason: BadInput, detail: string): ParsedRecordId => ({
   ok: false,

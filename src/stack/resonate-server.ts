@@ -14,7 +14,7 @@ import {
 import { describe } from "../errors.ts";
 
 /** Requests and their answers as they pass, for those who count or trace them. */
-export type OnExchange = (request: Request, response: Response) => void;
+type OnExchange = (request: Request, response: Response) => void;
 
 export interface ResonateServerOptions {
   readonly onExchange?: OnExchange;

@@ -12,7 +12,7 @@ export interface Stack extends AsyncDisposable {
 }
 
 /** A port is taken. Another stack, or the real thing, may be running; a retry helps once that one is gone. */
-export class PortInUseError extends Error {
+class PortInUseError extends Error {
   readonly code = "PORT_IN_USE";
   readonly canRetry = true;
   override name = "PortInUseError";

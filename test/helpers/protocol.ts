@@ -139,3 +139,16 @@ export const holdAt = (
   });
   return held.promise;
 };
+
+/** How often each execution was started by a dispatch: answers that created it, by promise id. Follows the proxy. */
+export const countCreated = (proxy: ResonateProxy): ReadonlyMap<string, number> => {
+  const created = new Map<string, number>();
+  follow(proxy, {
+    after: ({ request }, status) => {
+      if (request.kind !== "task.create" || status !== 200) return;
+      const { id } = request.data.action.data;
+      created.set(id, (created.get(id) ?? 0) + 1);
+    },
+  });
+  return created;
+};

@@ -1,1 +1,6 @@
-export { type OnAnswer, type OnRequest, type ResonateProxy, startResonateProxy } from "../../src/demo/resonate-proxy.ts";
+export {
+  type OnAnswer,
+  type OnRequest,
+  type ResonateProxy,
+  startResonateProxy,
+} from "../../src/demo/resonate-proxy.ts";
