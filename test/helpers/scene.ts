@@ -124,10 +124,21 @@ export const setScene = async (
   const watch = async (topic: string) => {
     const seen: KafkaMessage[] = [];
     const groupId = `watch-${topic}`;
+    // kafkajs 2.2.4 goes on after a disconnect that comes while it joins its group or starts again after a crash.
+    let ended = false;
     // A short session, since after an outage a reader waits for the end of the one it had.
-    const consumer = kafka.consumer({ groupId, maxWaitTimeInMs: 100, sessionTimeout: 6000 });
+    const consumer = kafka.consumer({
+      groupId,
+      maxWaitTimeInMs: 100,
+      sessionTimeout: 6000,
+      retry: { restartOnFailure: async () => !ended },
+    });
+    consumer.on(consumer.events.FETCH_START, () => (ended ? consumer.disconnect() : undefined));
     await consumer.connect();
-    opened.defer(() => consumer.disconnect());
+    opened.defer(() => {
+      ended = true;
+      return consumer.disconnect();
+    });
     await consumer.subscribe({ topic, fromBeginning: true });
     await consumer.run({ eachMessage: async ({ message }) => void seen.push(message) });
     return seen;

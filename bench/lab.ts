@@ -1,0 +1,138 @@
+import { randomUUID } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
+import { type Kafka, logLevel, type Producer } from "kafkajs";
+import { type Config, parseConfig } from "../src/config.ts";
+import { type ResonateProxy, startResonateProxy } from "../src/demo/resonate-proxy.ts";
+import { spawnWorker, type WorkerProcess } from "../src/demo/worker-process.ts";
+import { createKafka, createProducer, ensureTopics } from "../src/kafka.ts";
+import { openRecords, type RecordStore } from "../src/records.ts";
+import { externalStack, PLAIN, startStackProcess } from "./processes.ts";
+
+type Settings = Readonly<Record<string, string>>;
+
+export interface LabOptions {
+  readonly settings?: Settings;
+  /** Added to each request by an embedded server, in milliseconds. */
+  readonly delayMs?: number;
+}
+
+/** What one measurement plays on: a broker, a server, a row store, topics and groups of its own. */
+export interface Lab extends AsyncDisposable {
+  readonly config: Config;
+  readonly kafka: Kafka;
+  readonly producer: Producer;
+  readonly records: RecordStore;
+  /** Puts a proxy before the server: requests of workers started from now on pass through it. */
+  watchRequests(): Promise<ResonateProxy>;
+  /** Starts a worker, ours or the plain one, and waits until it is ready. */
+  startWorker(options?: { settings?: Settings; plain?: boolean }): Promise<WorkerProcess>;
+  /** Makes records of so many batches each and produces their ids; gives them back in order. */
+  seed(count: number, options?: { batches?: number; partition?: number }): Promise<string[]>;
+}
+
+const MESSAGES_PER_SEND = 2000;
+
+export const openLab = async ({ settings: own = {}, delayMs = 0 }: LabOptions = {}): Promise<Lab> => {
+  await using opened = new AsyncDisposableStack();
+  const stack = externalStack() ?? opened.use(await startStackProcess(delayMs));
+  const folder = await mkdtemp(join(tmpdir(), "bench-"));
+  opened.defer(() => rm(folder, { recursive: true, force: true }));
+
+  const run = randomUUID().slice(0, 8);
+  const settings = {
+    KAFKA_BROKERS: stack.kafkaBrokers,
+    KAFKA_GROUP_ID: `bench-${run}`,
+    TOPIC_TO_DELETE: `bench-${run}.to-delete`,
+    TOPIC_DELETED: `bench-${run}.deleted`,
+    TOPIC_DEAD_LETTER: `bench-${run}.dead-letters`,
+    RESONATE_URL: stack.resonateUrl,
+    RESONATE_GROUP: `bench-${run}`,
+    RECORDS_DB: join(folder, "records.db"),
+    SIMULATED_FAILURE_RATE: "0",
+    ...own,
+  };
+  const config = parseConfig(settings);
+  const log = { info: () => {}, warn: () => {}, error: () => {} };
+  const kafka = createKafka(config, { clientId: "bench", log, level: logLevel.NOTHING });
+  await ensureTopics(kafka, config);
+  const producer = createProducer(kafka);
+  await producer.connect();
+  opened.defer(() => producer.disconnect());
+  const records = opened.use(openRecords(config.RECORDS_DB, { worker: "bench", busyTimeoutMs: 30_000 }));
+
+  let resonateUrl = config.RESONATE_URL;
+  const workers = opened.use(new AsyncDisposableStack());
+  const resources = opened.move();
+  return {
+    config,
+    kafka,
+    producer,
+    records,
+    watchRequests: async () => {
+      const proxy = resources.use(await startResonateProxy(config.RESONATE_URL));
+      resonateUrl = proxy.url;
+      return proxy;
+    },
+    startWorker: async ({ settings: extra = {}, plain = false } = {}) => {
+      const all = { ...settings, RESONATE_URL: resonateUrl, ...extra };
+      const worker = workers.use(spawnWorker(all, { cwd: folder, ...(plain ? { entry: PLAIN } : {}) }));
+      await worker.ready;
+      return worker;
+    },
+    seed: async (count, { batches = 0, partition } = {}) => {
+      const seeding = randomUUID().slice(0, 8);
+      const ids = Array.from({ length: count }, (_, i) => `${seeding}-${i}`);
+      if (batches > 0) records.addRows(new Map(ids.map((id) => [id, batches * config.BATCH_SIZE])));
+      const messages = ids.map((id) => ({
+        key: id,
+        value: JSON.stringify(id),
+        ...(partition === undefined ? {} : { partition }),
+      }));
+      for (let i = 0; i < count; i += MESSAGES_PER_SEND) {
+        await producer.send({
+          topic: config.TOPIC_TO_DELETE,
+          messages: messages.slice(i, i + MESSAGES_PER_SEND),
+        });
+      }
+      return ids;
+    },
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  };
+};
+
+/** Waits until `condition` gives something, which it returns. */
+export const until = async <T>(
+  what: string,
+  condition: () => T | undefined | false,
+  { signal, ms = 60_000 }: { signal: AbortSignal; ms?: number },
+): Promise<T> => {
+  const deadline = Date.now() + ms;
+  for (;;) {
+    const result = condition();
+    if (result !== undefined && result !== false) return result;
+    if (Date.now() > deadline) throw new Error(`expected ${what} within ${ms} ms`);
+    await setTimeout(20, undefined, { signal });
+  }
+};
+
+const DAY_MS = 86_400_000;
+
+/** When a worker wrote the lines that hold `text`, in milliseconds from the first of them, by its own clock. */
+export const timesOf = ({ lines }: WorkerProcess, text: string): number[] => {
+  const clock = (line: string) => Date.parse(`1970-01-01T${line.slice(0, 12)}Z`);
+  const times = lines.filter((line) => line.includes(text)).map(clock);
+  const [first = 0] = times;
+  return times.map((time) => (time - first + DAY_MS) % DAY_MS);
+};
+
+/** How many lines of a worker hold `text`; each line is looked at once. */
+export const countLines = ({ lines }: WorkerProcess, text: string): (() => number) => {
+  let [seen, count] = [0, 0];
+  return () => {
+    for (; seen < lines.length; seen++) if (lines[seen]?.includes(text)) count += 1;
+    return count;
+  };
+};

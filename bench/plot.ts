@@ -1,0 +1,131 @@
+import { format } from "./statistics.ts";
+
+interface Axis {
+  readonly label: string;
+  readonly log?: boolean;
+  readonly ticks?: readonly number[];
+  /** What lies above is cut off. */
+  readonly max?: number;
+}
+
+interface Point {
+  readonly x: number;
+  readonly y: number;
+  /** Where the samples lie, drawn as a bar. */
+  readonly low?: number;
+  readonly high?: number;
+}
+
+interface Series {
+  readonly name: string;
+  readonly points: readonly Point[];
+  /** A cumulative distribution: steps instead of straight lines, from 0 on. */
+  readonly steps?: boolean;
+}
+
+export interface Plot {
+  /** Name of its file, without the ending. */
+  readonly file: string;
+  readonly title: string;
+  readonly x: Axis;
+  readonly y: Axis;
+  /** A vertical line. */
+  readonly bound?: { readonly x: number; readonly label: string };
+  readonly series: readonly Series[];
+}
+
+const [WIDTH, HEIGHT] = [720, 400];
+const AREA = { left: 70, right: 700, top: 76, bottom: 340 };
+const TICKS = 5;
+
+/** Readable on white and on black: GitHub shows an SVG as an image, whose own media query still holds. */
+const STYLE = `
+  text { font: 12px system-ui, sans-serif; fill: #444 }
+  .title { font-size: 15px; font-weight: 600; fill: #111 }
+  .grid { stroke: #ddd } .bound { stroke: #b00; stroke-dasharray: 5 4 }
+  .s0 { --c: #0969da } .s1 { --c: #bc4c00 } .s2 { --c: #1a7f37 } .s3 { --c: #8250df } .s4 { --c: #6e7781 }
+  .line { fill: none; stroke: var(--c); stroke-width: 2 } .dot { fill: var(--c) } .bar { stroke: var(--c) }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #b1bac4 } .title { fill: #f0f6fc } .grid { stroke: #30363d } .bound { stroke: #ff7b72 }
+    .s0 { --c: #58a6ff } .s1 { --c: #f0883e } .s2 { --c: #56d364 } .s3 { --c: #bc8cff } .s4 { --c: #8b949e }
+  }`;
+
+const escapeXml = (text: string) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+
+/** The step between ticks, 1, 2 or 5 times a power of ten, that makes some five of them. */
+const niceStep = (span: number): number => {
+  const rough = span / TICKS;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  return ([1, 2, 5].find((n) => n * power >= rough) ?? 10) * power;
+};
+
+const createScale = (axis: Axis, values: readonly number[], from: number, to: number) => {
+  const highest = Math.max(...values);
+  const step = niceStep(axis.max ?? highest);
+  const high = axis.max ?? (axis.log ? highest : Math.ceil(highest / step) * step);
+  const low = axis.log ? Math.min(...values) : 0;
+  const map = axis.log ? Math.log : (value: number) => value;
+  const share = (value: number) => (map(value) - map(low)) / (map(high) - map(low));
+  const even = Array.from({ length: Math.floor(high / step + 0.001) + 1 }, (_, i) => i * step);
+  return { at: (value: number) => from + share(value) * (to - from), ticks: axis.ticks ?? even };
+};
+
+const round = (n: number) => n.toFixed(1);
+
+/** Draws the plot as an SVG document. */
+export const drawPlot = ({ title, x, y, bound, series }: Plot): string => {
+  const points = series.flatMap((own) => own.points);
+  const xs = [...points.map((point) => point.x), ...(bound ? [bound.x] : [])];
+  const across = createScale(x, xs, AREA.left, AREA.right);
+  const up = createScale(
+    y,
+    points.map((point) => point.high ?? point.y),
+    AREA.bottom,
+    AREA.top,
+  );
+
+  const grid = up.ticks.map((tick) => {
+    const at = round(up.at(tick));
+    return `<line class="grid" x1="${AREA.left}" x2="${AREA.right}" y1="${at}" y2="${at}"/><text x="${AREA.left - 8}" y="${at}" dy="4" text-anchor="end">${format(tick)}</text>`;
+  });
+  const xTicks = across.ticks.map(
+    (tick) =>
+      `<text x="${round(across.at(tick))}" y="${AREA.bottom + 20}" text-anchor="middle">${format(tick)}</text>`,
+  );
+  const drawSeries = ({ points: own, steps }: Series, index: number) => {
+    const xy = own.map((point) => ({ ...point, px: round(across.at(point.x)), py: round(up.at(point.y)) }));
+    const path = steps
+      ? `M${xy[0]?.px ?? 0},${AREA.bottom}${xy.map(({ px, py }) => `H${px}V${py}`).join("")}`
+      : `M${xy.map(({ px, py }) => `${px},${py}`).join("L")}`;
+    const bars = xy.map(({ px, low, high }) =>
+      low === undefined || high === undefined
+        ? ""
+        : `<line class="bar" x1="${px}" x2="${px}" y1="${round(up.at(low))}" y2="${round(up.at(high))}"/>`,
+    );
+    const dots = steps ? [] : xy.map(({ px, py }) => `<circle class="dot" cx="${px}" cy="${py}" r="3.5"/>`);
+    return `<g class="s${index}" clip-path="url(#area)"><path class="line" d="${path}"/>${bars.join("")}${dots.join("")}</g>`;
+  };
+  let legendX = AREA.left;
+  const legend = series.map(({ name }, index) => {
+    const entry = `<g class="s${index}"><circle class="dot" cx="${legendX + 5}" cy="48" r="5"/></g><text x="${legendX + 15}" y="52">${escapeXml(name)}</text>`;
+    legendX += 34 + name.length * 6.4;
+    return entry;
+  });
+  const limit = bound
+    ? `<line class="bound" x1="${round(across.at(bound.x))}" x2="${round(across.at(bound.x))}" y1="${AREA.top}" y2="${AREA.bottom}"/><text x="${round(across.at(bound.x) - 6)}" y="${AREA.bottom - 8}" text-anchor="end">${escapeXml(bound.label)}</text>`
+    : "";
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escapeXml(title)}">
+<style>${STYLE}
+</style>
+<clipPath id="area"><rect x="0" y="${AREA.top - 5}" width="${WIDTH}" height="${AREA.bottom - AREA.top + 10}"/></clipPath>
+<text class="title" x="${AREA.left}" y="24">${escapeXml(title)}</text>
+${legend.join("\n")}
+${grid.join("\n")}
+${xTicks.join("\n")}
+<text x="${(AREA.left + AREA.right) / 2}" y="${HEIGHT - 14}" text-anchor="middle">${escapeXml(x.label)}</text>
+<text transform="translate(18 ${(AREA.top + AREA.bottom) / 2}) rotate(-90)" text-anchor="middle">${escapeXml(y.label)}</text>
+${limit}
+${series.map(drawSeries).join("\n")}
+</svg>
+`;
+};

@@ -1,0 +1,75 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { json } from "node:stream/consumers";
+import { fileURLToPath } from "node:url";
+
+const file = (name: string) => fileURLToPath(new URL(`bin/${name}.ts`, import.meta.url));
+
+/** Where broker and server are. */
+export interface StackAddress {
+  readonly kafkaBrokers: string;
+  readonly resonateUrl: string;
+}
+
+/** The broker and server that the environment names, if it names both. */
+export const externalStack = (): StackAddress | undefined => {
+  const { KAFKA_BROKERS, RESONATE_URL } = process.env;
+  return KAFKA_BROKERS && RESONATE_URL
+    ? { kafkaBrokers: KAFKA_BROKERS, resonateUrl: RESONATE_URL }
+    : undefined;
+};
+
+/** Starts a fresh embedded stack in a process of its own; the server adds `delayMs` to each request. */
+export const startStackProcess = async (delayMs: number): Promise<StackAddress & AsyncDisposable> => {
+  const child: ChildProcess = spawn(process.execPath, [file("stack"), String(delayMs)], {
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  if (!child.stdout) throw new Error("expected a pipe from the stack's process");
+  const [line] = await once(createInterface({ input: child.stdout }), "line");
+  const { kafkaBrokers, resonateUrl }: StackAddress = JSON.parse(String(line));
+  return {
+    kafkaBrokers,
+    resonateUrl,
+    [Symbol.asyncDispose]: async () => {
+      const exited = once(child, "exit");
+      child.kill("SIGKILL");
+      await exited;
+    },
+  };
+};
+
+/** The entry file of the plain worker. */
+export const PLAIN = file("plain");
+
+/** Runs the bare loop in a process of its own; resolves with the times of its answers, in milliseconds. */
+export const runBareLoop = async (url: string, count: number, concurrency: number): Promise<number[]> => {
+  const child: ChildProcess = spawn(
+    process.execPath,
+    [file("bare"), url, String(count), String(concurrency)],
+    {
+      stdio: ["ignore", "pipe", "inherit"],
+    },
+  );
+  if (!child.stdout) throw new Error("expected a pipe from the bare loop's process");
+  const times: unknown = await json(child.stdout);
+  if (!Array.isArray(times)) throw new Error(`expected an array of times, got ${typeof times}`);
+  return times.map(Number);
+};
+
+/** Linux counts processor time in ticks of a hundredth of a second, whatever the kernel's own rate. */
+const TICKS_PER_SECOND = 100;
+
+/** Seconds of processor time a process has taken, from Linux's /proc. */
+export const cpuSecondsOf = (pid: number): number => {
+  // The second field, the name, is in parentheses and may hold blanks.
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
+    .replace(/^.*\) /s, "")
+    .split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+};
+
+/** The most memory a process has had at once, in MiB, from Linux's /proc. */
+export const peakMemoryOf = (pid: number): number =>
+  Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024;
