@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises";
 import { type IHeaders, Kafka, type logCreator, logLevel, Partitioners, type Producer } from "kafkajs";
 import RequestQueue from "kafkajs/src/network/requestQueue/index.js";
 import type { Config } from "./config.ts";
@@ -97,13 +98,22 @@ export const ensureTopics = async (kafka: Kafka, config: TopicConfig): Promise<v
   const admin = kafka.admin();
   await admin.connect();
   try {
-    const existing = new Set(await admin.listTopics());
-    const missing = topics.filter(({ topic }) => !existing.has(topic));
+    const findMissing = async () => {
+      const existing = new Set(await admin.listTopics());
+      return topics.filter(({ topic }) => !existing.has(topic));
+    };
+    const missing = await findMissing();
     if (missing.length === 0) return;
     await admin.createTopics({
       topics: missing.map((topic) => ({ ...topic, numPartitions: config.TOPIC_PARTITIONS })),
-      waitForLeaders: true,
+      waitForLeaders: false,
     });
+    // Not left to `waitForLeaders`: kafkajs 2.2.4 fails where Kafka does not yet know what it has just made.
+    for (let tries = 1; (await findMissing()).length > 0; tries++) {
+      if (tries === 100)
+        throw new Error("expected the topics that were made to be there within 10 s, got fewer");
+      await setTimeout(100);
+    }
   } finally {
     await admin.disconnect();
   }

@@ -51,7 +51,7 @@ export interface Scene {
 export const until = async <T>(
   what: string,
   condition: () => T | undefined | false | Promise<T | undefined | false>,
-  ms = 30_000,
+  ms = 60_000,
 ): Promise<T> => {
   const deadline = Date.now() + ms;
   for (;;) {

@@ -356,8 +356,8 @@ suite("bad input", { concurrency: 3 }, () => {
     const note = `SEED=${seed}`;
     const last = await Promise.all([0, 1].map((partition) => scene.seed({ batches: 1, partition })));
     const completed = () => new Set(scene.completions.map(({ key }) => String(key)));
-    await until(`all completions, ${note}`, () => completed().size >= ids.size + last.length, 50_000);
-    await until(`all dead letters, ${note}`, () => scene.deadLetters.length >= bad.size, 50_000);
+    await until(`all completions, ${note}`, () => completed().size >= ids.size + last.length, 120_000);
+    await until(`all dead letters, ${note}`, () => scene.deadLetters.length >= bad.size, 120_000);
     await until(`the commit of all, ${note}`, async () => (await scene.committed()) === 10_002);
     await assertUp(worker);
 

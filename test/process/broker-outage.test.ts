@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { after, suite, type TestContext, test } from "node:test";
+import { suite, type TestContext, test } from "node:test";
 import { watchTopic } from "../../src/demo/watch-topic.ts";
 import type { WorkerProcess } from "../../src/demo/worker-process.ts";
 import { withTimeout } from "../../src/patience.ts";
@@ -114,10 +114,6 @@ const rideOut = async (t: TestContext, scene: Scene, ms: number) => {
     rejoined: supervised.lines().filter((line) => line.includes("joined consumer group")).length > joins,
   };
 };
-
-// Of clients that lived through an outage, kafkajs 2.2.4 leaves connections and timers behind, which would keep this
-// process: it ends a while after the last test, with the exit code the tests have set.
-after(() => void setTimeout(() => process.exit(), 2000).unref());
 
 // A real broker is one for all: its outages come one after the other.
 suite("broker outage", { concurrency: KAFKA_BROKERS ? 1 : 3 }, () => {

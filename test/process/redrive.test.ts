@@ -119,9 +119,11 @@ suite("redrive", { concurrency: 3 }, () => {
       String(letter.headers?.[HEADERS.error]),
       `row store ${scene.config.RECORDS_DB}: database is locked`,
     );
+    await until("the line about it", () =>
+      worker.lines.some((line) => line.includes(`record ${id} in position 0 goes to`)),
+    );
     const tries = worker.lines.filter((line) => line.includes("retrying in") && line.includes("is locked"));
     assert.equal(tries.length, 1, "two attempts, one retry");
-    assert.ok(worker.lines.some((line) => line.includes(`record ${id} in position 0 goes to`)));
     other.exec("COMMIT");
     assert.equal(scene.completionsOf(id).length, 0);
     assert.equal(scene.batchesOf(id), 0);

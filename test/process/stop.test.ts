@@ -9,20 +9,26 @@ import { linesWith, partitionsOf, type Scene, setScene, until, within } from "..
 
 const endsDelete = isStep("deleteBatch", "end");
 
-/** When executions were handed back by one worker, and when another was given them. */
+/** When executions were handed back by one worker, and how long it took until another asked for them. */
 const watchHandover = (from: string) => {
   const releasedAt = new Map<string, number>();
+  const askedAt = new Map<Passing["request"], number>();
   const takenMs = new Map<string, number>();
   return {
     takenMs,
     releasedAt,
+    before: ({ request }: Passing) => {
+      if (request.kind === "task.acquire") askedAt.set(request, Date.now());
+    },
     after: ({ request, worker }: Passing, status: number) => {
       if (status !== 200) return;
       if (request.kind === "task.release" && worker === from) releasedAt.set(request.data.id, Date.now());
       if (request.kind !== "task.acquire" || worker === from) return;
       const { id } = request.data;
-      const released = releasedAt.get(id);
-      if (released !== undefined && !takenMs.has(id)) takenMs.set(id, Date.now() - released);
+      const [released, asked] = [releasedAt.get(id), askedAt.get(request)];
+      if (released === undefined || asked === undefined || takenMs.has(id)) return;
+      // The other may ask before the answer to the release is back here.
+      takenMs.set(id, Math.max(0, asked - released));
     },
   };
 };

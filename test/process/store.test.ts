@@ -92,6 +92,9 @@ suite("row store", { concurrency: 3 }, () => {
       String(letter.headers?.[HEADERS.error]),
       /expected the \d+ earlier batches of record .* in the ledger, got fewer/,
     );
+    await until("the line about it", () =>
+      second.lines.some((line) => line.includes(`record ${id} in position 0 goes to`)),
+    );
     assert.ok(failures(second, "earlier batches") > 0);
 
     // The execution has ended with the dead letter: what was not said by now, never will be.
