@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { cpus, release, totalmem } from "node:os";
+import { cpus, loadavg, release, totalmem } from "node:os";
 import { externalStack } from "./processes.ts";
 
 /** What the numbers were measured on. */
@@ -14,6 +14,8 @@ export interface Machine {
   readonly kafkajs: string;
   readonly stack: string;
   readonly commit: string;
+  /** Processes of others that wanted to run, on average over the minute before. */
+  readonly loadBefore: number;
 }
 
 const versionOf = (name: string): string => {
@@ -44,4 +46,5 @@ export const describeMachine = (): Machine => ({
   kafkajs: versionOf("kafkajs"),
   stack: externalStack() ? "as KAFKA_BROKERS and RESONATE_URL name it" : "embedded, in a process of its own",
   commit: describeCommit(),
+  loadBefore: loadavg()[0] ?? Number.NaN,
 });

@@ -35,7 +35,7 @@ export interface Plot {
 }
 
 const [WIDTH, HEIGHT] = [720, 400];
-const AREA = { left: 70, right: 700, top: 76, bottom: 340 };
+const AREA = { left: 70, right: 690, top: 76, bottom: 340 };
 const TICKS = 5;
 
 /** Readable on white and on black: GitHub shows an SVG as an image, whose own media query still holds. */
@@ -67,7 +67,8 @@ const createScale = (axis: Axis, values: readonly number[], from: number, to: nu
   const map = axis.log ? Math.log : (value: number) => value;
   const share = (value: number) => (map(value) - map(low)) / (map(high) - map(low));
   const even = Array.from({ length: Math.floor(high / step + 0.001) + 1 }, (_, i) => i * step);
-  return { at: (value: number) => from + share(value) * (to - from), ticks: axis.ticks ?? even };
+  const ticks = (axis.ticks ?? even).filter((tick) => tick >= low && tick <= high * 1.001);
+  return { at: (value: number) => from + share(value) * (to - from), ticks };
 };
 
 const round = (n: number) => n.toFixed(1);
@@ -105,11 +106,9 @@ export const drawPlot = ({ title, x, y, bound, series }: Plot): string => {
     const dots = steps ? [] : xy.map(({ px, py }) => `<circle class="dot" cx="${px}" cy="${py}" r="3.5"/>`);
     return `<g class="s${index}" clip-path="url(#area)"><path class="line" d="${path}"/>${bars.join("")}${dots.join("")}</g>`;
   };
-  let legendX = AREA.left;
   const legend = series.map(({ name }, index) => {
-    const entry = `<g class="s${index}"><circle class="dot" cx="${legendX + 5}" cy="48" r="5"/></g><text x="${legendX + 15}" y="52">${escapeXml(name)}</text>`;
-    legendX += 34 + name.length * 6.4;
-    return entry;
+    const at = round(AREA.left + (index * (AREA.right - AREA.left)) / series.length);
+    return `<g class="s${index}"><circle class="dot" cx="${at}" cy="48" r="5"/></g><text x="${at}" dx="11" y="52">${escapeXml(name)}</text>`;
   });
   const limit = bound
     ? `<line class="bound" x1="${round(across.at(bound.x))}" x2="${round(across.at(bound.x))}" y1="${AREA.top}" y2="${AREA.bottom}"/><text x="${round(across.at(bound.x) - 6)}" y="${AREA.bottom - 8}" text-anchor="end">${escapeXml(bound.label)}</text>`

@@ -50,6 +50,7 @@ const toMarkdown = ({ date, seconds, quick, machine, results }: Report) =>
         ["versions", `Node ${machine.node}, @resonatehq/sdk ${machine.sdk}, kafkajs ${machine.kafkajs}`],
         ["broker and server", machine.stack],
         ["commit", machine.commit],
+        ["load of others before the run", machine.loadBefore.toFixed(1)],
       ],
     }),
     ...results.map(toSection),

@@ -12,12 +12,13 @@ await runMain(async (signal) => {
   });
   const { only, quick } = values;
   const date = new Date();
+  const machine = describeMachine();
   const results = await runSuite(chooseMeasurements(only), { quick, print: console.log, signal });
   const report = {
     date,
     seconds: (Date.now() - date.getTime()) / 1000,
     quick,
-    machine: describeMachine(),
+    machine,
     results,
   };
 

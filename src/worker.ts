@@ -45,12 +45,17 @@ export interface Worker extends AsyncDisposable {
  * @throws the reason of `signal` when it is aborted before the worker has started
  * @throws {RecordStoreError} when the row store cannot be opened
  */
-export const startWorker = async ({
-  config,
-  log,
-  signal,
-  random = Math.random,
-}: WorkerOptions): Promise<Worker> => {
+export const startWorker = async (options: WorkerOptions): Promise<Worker> => {
+  try {
+    return await assemble(options);
+  } catch (error) {
+    // Whatever else went wrong meanwhile, it was to stop.
+    options.signal.throwIfAborted();
+    throw error;
+  }
+};
+
+const assemble = async ({ config, log, signal, random = Math.random }: WorkerOptions): Promise<Worker> => {
   const name = `${process.pid}-${randomUUID().slice(0, 8)}`;
   const topics = {
     source: config.TOPIC_TO_DELETE,

@@ -10,10 +10,10 @@ import type { Measurement, Run } from "../measurement.ts";
 
 const EXECUTIONS = 500;
 const DELETE_CONCURRENCY = 16;
-const STEP_MS = 100;
+const STEP_MS = 200;
 /** From the start to the moment at which all wake, in milliseconds: their first steps are done by then. */
-const WAKE_AFTER_MS = 7000;
-/** Shorter than the last of them has to wait: 500 steps of 100 ms, 16 at once, take 3.1 s. */
+const WAKE_AFTER_MS = 10_000;
+/** Shorter than the last of them has to wait: 500 steps of 200 ms, 16 at once, take 6.3 s. */
 const LEASE_TTL_MS = 2000;
 
 const silent = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
@@ -122,6 +122,6 @@ export const stepBound: Measurement = {
   name: "step-bound",
   title: "Step bound",
   method: `${EXECUTIONS} executions of two batches are begun at once and all wake at the same moment ${WAKE_AFTER_MS / 1000} s later. Steps take ${STEP_MS} ms, so the last waits longer than its lease of ${LEASE_TTL_MS / 1000} s. Steps are counted in the process they run in, leases in the requests.`,
-  seconds: 15,
+  seconds: 20,
   run,
 };

@@ -14,6 +14,12 @@ export interface FaultOptions {
   readonly runningSteps: () => readonly RunningStep[];
 }
 
+/** How a worker process ended. */
+interface WorkerEnd {
+  readonly exit: number | NodeJS.Signals;
+  readonly lastLine: string;
+}
+
 /** Worker processes, and what befalls them. */
 export interface Faults extends AsyncDisposable {
   /** Step ids of completions that were in flight when a fault struck: only these may have been published again. */
@@ -22,8 +28,8 @@ export interface Faults extends AsyncDisposable {
   strike(): void;
   /** Lets every frozen worker go on, and waits until it does. */
   thawAll(): Promise<void>;
-  /** Asks all workers to stop and waits; the exit of every worker that was ever asked to. */
-  stopAll(): Promise<readonly (number | NodeJS.Signals)[]>;
+  /** Asks all workers to stop and waits; how every worker that was ever asked to ended. */
+  stopAll(): Promise<readonly WorkerEnd[]>;
   /** Every fault so far, counted. */
   describe(): string;
 }
@@ -40,7 +46,11 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
   const everyone = new Set<WorkerProcess>();
   const running = new Set<WorkerProcess>();
   const frozen = new Map<WorkerProcess, Promise<void>>();
-  const stopped: Promise<number | NodeJS.Signals>[] = [];
+  const stopped: Promise<WorkerEnd>[] = [];
+  const endOf = async (worker: WorkerProcess) => {
+    const exit = await worker.exited;
+    return { exit, lastLine: worker.lines.at(-1) ?? "" };
+  };
 
   const start = () => {
     const worker = spawnWorker(settings, { cwd });
@@ -54,7 +64,7 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
   };
   const replace = (worker: WorkerProcess, signal: "SIGKILL" | "SIGTERM") => {
     running.delete(worker);
-    if (signal === "SIGTERM") stopped.push(worker.exited);
+    if (signal === "SIGTERM") stopped.push(endOf(worker));
     worker.kill(signal);
     start();
   };
@@ -95,7 +105,7 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
     stopAll: async () => {
       await Promise.allSettled([...running].map((worker) => worker.ready));
       for (const worker of running) {
-        stopped.push(worker.exited);
+        stopped.push(endOf(worker));
         worker.kill("SIGTERM");
       }
       return Promise.all(stopped);

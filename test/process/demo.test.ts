@@ -1,0 +1,61 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { suite, type TestContext, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { until } from "../helpers/scene.ts";
+
+const DEMO = fileURLToPath(new URL("../../src/bin/demo.ts", import.meta.url));
+
+const startDemo = async (t: TestContext) => {
+  const folder = await mkdtemp(join(tmpdir(), "demo-test-"));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  // What the demo makes in the folder of temporary files, it makes here.
+  const child = spawn(process.execPath, [DEMO, "-n", "8"], {
+    env: { ...process.env, TMPDIR: folder },
+    cwd: folder,
+  });
+  t.after(() => child.kill("SIGKILL"));
+  const output: string[] = [];
+  child.stdout.on("data", (chunk) => output.push(String(chunk)));
+  child.stderr.on("data", (chunk) => output.push(String(chunk)));
+  return { child, text: () => output.join(""), ended: once(child, "close"), folder };
+};
+
+const isAlive = (pid: number) => {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+};
+
+const workerPids = (text: string) => [...text.matchAll(/is process (\d+)/g)].map(([, pid]) => Number(pid));
+
+suite("the demo", { concurrency: 2 }, () => {
+  test("kills the leading worker, shows that all holds, and leaves nothing", async (t) => {
+    const demo = await startDemo(t);
+    const [code] = await demo.ended;
+    assert.equal(code, 0, demo.text());
+    assert.match(demo.text(), /kill -9 worker [AB], which leads, with [1-9]\d* steps in flight/);
+    assert.match(demo.text(), /every record is completed: 8 of 8/);
+    assert.doesNotMatch(demo.text(), /FAIL/);
+    assert.deepEqual(await readdir(demo.folder), []);
+    assert.equal(workerPids(demo.text()).length, 2);
+    await until("the workers' end", () => !workerPids(demo.text()).some(isAlive));
+  });
+
+  test("leaves nothing on Ctrl-C, either", async (t) => {
+    const demo = await startDemo(t);
+    await until("the workers", () => workerPids(demo.text()).length === 2);
+    const pids = workerPids(demo.text());
+    assert.ok(pids.every(isAlive), "interrupted while the workers ran");
+    demo.child.kill("SIGINT");
+    await demo.ended;
+    assert.deepEqual(await readdir(demo.folder), []);
+    await until("the workers' end", () => !pids.some(isAlive));
+  });
+});
