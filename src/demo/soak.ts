@@ -7,6 +7,7 @@ import type { Message } from "kafkajs";
 import { parseConfig } from "../config.ts";
 import { createKafka, createProducer, ensureTopics } from "../kafka.ts";
 import type { Log } from "../log.ts";
+import { retryUntilDone } from "../patience.ts";
 import { openRecords } from "../records.ts";
 import { randomRows } from "../seed.ts";
 import { startStack } from "../stack/stack.ts";
@@ -86,7 +87,7 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
   const config = parseConfig(settings);
   const kafka = createKafka(config, { clientId: "soak", log: quiet });
   await ensureTopics(kafka, config);
-  const store = opened.use(openRecords(config.RECORDS_DB, { worker: "soak", busyTimeoutMs: 30_000 }));
+  const store = opened.use(openRecords(config.RECORDS_DB, { worker: "soak" }));
   const producer = createProducer(kafka);
   await producer.connect();
   opened.defer(() => producer.disconnect());
@@ -119,7 +120,8 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
       if (seeded.length % 50 === 0)
         messages.push({ key: "bad", value: BAD_VALUES[bad++ % BAD_VALUES.length] ?? null });
     }
-    store.addRows(rows);
+    // A frozen worker may hold the row store's lock, and only this process thaws it: so it must not block in wait.
+    await retryUntilDone(async () => store.addRows(rows), { signal, onFailure: () => {} });
     if (messages.length > 0) await producer.send({ topic: config.TOPIC_TO_DELETE, acks: -1, messages });
   };
 
