@@ -33,7 +33,7 @@ export interface SoakOptions {
 }
 
 /** Records arrive at most so fast, and faults fall at most so fast. */
-const RECORDS_PER_SECOND = 100;
+const RECORDS_PER_SECOND = 40;
 const SECONDS_PER_FAULT = 1.5;
 const CHUNK_MS = 200;
 const PROGRESS_MS = 3000;
@@ -78,7 +78,7 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
     RESONATE_URL: proxy.url,
     RESONATE_GROUP: `soak-${run}`,
     RECORDS_DB: join(folder, "records.db"),
-    LEASE_TTL_MS: "3000",
+    LEASE_TTL_MS: "5000",
     SESSION_TIMEOUT_MS: "6000",
     BATCH_PAUSE_MS: "200",
     SIMULATED_FAILURE_RATE: "0.1",

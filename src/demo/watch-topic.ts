@@ -10,6 +10,15 @@ export const watchTopic = async (
   const consumer = kafka.consumer({ groupId: `watch-${randomUUID()}`, maxWaitTimeInMs: 500 });
   await consumer.connect();
   await consumer.subscribe({ topic, fromBeginning: true });
-  await consumer.run({ autoCommit: false, eachMessage: async ({ message }) => void messages.push(message) });
+  // A reader that lost its connection begins anew: what it has seen before does not count again.
+  const seen = new Set<string>();
+  await consumer.run({
+    autoCommit: false,
+    eachMessage: async ({ partition, message }) => {
+      const position = `${partition}/${message.offset}`;
+      if (!seen.has(position)) messages.push(message);
+      seen.add(position);
+    },
+  });
   return { messages, [Symbol.asyncDispose]: () => consumer.disconnect() };
 };
