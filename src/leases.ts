@@ -10,6 +10,7 @@ import {
   type Send,
   type TaskHeartbeatReq,
 } from "@resonatehq/sdk";
+import { doneWithin } from "./patience.ts";
 import { createPollSource, type PollSourceOptions } from "./poll-source.ts";
 
 /** A Resonate network that keeps the lease of every execution that runs in this process, and can hand them back. */
@@ -158,9 +159,7 @@ export const connectLeased = ({
       const { promise: idle, resolve } = Promise.withResolvers<void>();
       onGivenUp = () => held.size === 0 && resolve();
       onGivenUp();
-      const grace = new AbortController();
-      await Promise.race([idle, setTimeout(graceMs, undefined, { signal: grace.signal }).catch(() => {})]);
-      grace.abort();
+      await doneWithin(idle, graceMs);
       await Promise.allSettled([...held].map(([id, taskVersion]) => release({ id, version: taskVersion })));
     },
   };

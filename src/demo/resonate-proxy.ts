@@ -5,9 +5,9 @@ import { text } from "node:stream/consumers";
 import { isRequest, type Request } from "@resonatehq/sdk";
 
 /** Told of each request on its way to the server, which it reaches when the promise resolves. */
-export type OnRequest = (request: Request) => Promise<void> | void;
+type OnRequest = (request: Request) => Promise<void> | void;
 /** Told of each answer on its way back: the request and the HTTP status. */
-export type OnAnswer = (request: Request, status: number) => Promise<void> | void;
+type OnAnswer = (request: Request, status: number) => Promise<void> | void;
 
 /** Stands between workers and a Resonate server, whichever it is, to see what passes and to cut it. */
 export interface ResonateProxy {

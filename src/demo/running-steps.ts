@@ -16,7 +16,8 @@ export interface RunningSteps {
   at(worker?: string): RunningStep[];
 }
 
-const readFunctionName = (data: unknown): string => {
+/** The name of the function that a promise's parameter calls; empty where it calls none. */
+export const readFunctionName = (data: unknown): string => {
   const call: unknown = typeof data === "string" && data !== "" ? JSON.parse(atob(data)) : undefined;
   return call !== null && typeof call === "object" && "func" in call ? String(call.func) : "";
 };

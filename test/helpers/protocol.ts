@@ -1,6 +1,7 @@
 import type { Request } from "@resonatehq/sdk";
+import type { ResonateProxy } from "../../src/demo/resonate-proxy.ts";
+import { readFunctionName } from "../../src/demo/running-steps.ts";
 import type { WorkerProcess } from "../../src/demo/worker-process.ts";
-import type { ResonateProxy } from "./resonate-proxy.ts";
 
 /** A request on its way from a worker to the server, and what it means to the workflow. */
 export interface Passing {
@@ -17,11 +18,6 @@ export type OnPassing = (passing: Passing) => Promise<void> | void;
 
 /** Thrown by a hook to lose the request it was called with. */
 export class Lost extends Error {}
-
-const readFunctionName = (data: unknown): string => {
-  const decoded: unknown = typeof data === "string" && data !== "" ? JSON.parse(atob(data)) : undefined;
-  return decoded !== null && typeof decoded === "object" && "func" in decoded ? String(decoded.func) : "";
-};
 
 const recordOf = (id: string) => id.split(":", 1)[0] ?? id;
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { suite, type TestContext, test } from "node:test";
+import { startResonateProxy } from "../../src/demo/resonate-proxy.ts";
 import { holdAt, isStep } from "../helpers/protocol.ts";
-import { startResonateProxy } from "../helpers/resonate-proxy.ts";
 import { linesWith, partitionsOf, type Scene, setScene, until, within } from "../helpers/scene.ts";
 
 /** A proxy before the scene's, for one worker alone. */
