@@ -1,5 +1,5 @@
 import { setTimeout } from "node:timers/promises";
-import type { RunningStep } from "./running-steps.ts";
+import type { RunningStep, RunningSteps } from "./running-steps.ts";
 import { spawnWorker, type WorkerProcess } from "./worker-process.ts";
 
 export interface FaultOptions {
@@ -11,7 +11,7 @@ export interface FaultOptions {
   readonly leaseMs: number;
   /** Cuts every connection; returns how many there were. */
   readonly cutConnections: () => number;
-  readonly runningSteps: () => readonly RunningStep[];
+  readonly steps: RunningSteps;
 }
 
 /** How a worker process ended. */
@@ -22,7 +22,10 @@ interface WorkerEnd {
 
 /** Worker processes, and what befalls them. */
 export interface Faults extends AsyncDisposable {
-  /** Step ids of completions that were in flight when a fault struck: only these may have been published again. */
+  /**
+   * Step ids of completions that were in flight when a fault struck, or began at a worker that was frozen or
+   * stopping: only these may have been published again.
+   */
   readonly completionsInFlight: ReadonlySet<string>;
   /** Strikes one worker at random with SIGKILL, SIGTERM or SIGSTOP, and now and then cuts all connections. */
   strike(): void;
@@ -40,12 +43,13 @@ const CUT_SHARE = 0.4;
 
 /** Starts the workers and waits until all are ready. */
 export const createFaults = async (options: FaultOptions): Promise<Faults> => {
-  const { workers: wanted, settings, cwd, random, leaseMs, cutConnections, runningSteps } = options;
+  const { workers: wanted, settings, cwd, random, leaseMs, cutConnections, steps } = options;
   const counts = { SIGKILL: 0, SIGTERM: 0, SIGSTOP: 0, cuts: 0, connections: 0 };
   const completionsInFlight = new Set<string>();
   const everyone = new Set<WorkerProcess>();
   const running = new Set<WorkerProcess>();
   const frozen = new Map<WorkerProcess, Promise<void>>();
+  const stopping = new Set<WorkerProcess>();
   const stopped: Promise<WorkerEnd>[] = [];
   const endOf = async (worker: WorkerProcess) => {
     const exit = await worker.exited;
@@ -58,14 +62,24 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
     running.add(worker);
     return worker;
   };
-  const noteCompletions = () => {
-    for (const { name, stepId } of runningSteps())
-      if (name === "enqueueCompletion") completionsInFlight.add(stepId);
+  const note = ({ name, stepId }: RunningStep) => {
+    if (name === "enqueueCompletion") completionsInFlight.add(stepId);
+  };
+  const noteAll = () => steps.at().forEach(note);
+  // Its request was on the way when the fault struck: the step runs after the thaw, or is cut short by the stop.
+  steps.onBegun = (step) => {
+    const isHere = ({ pid }: WorkerProcess) => step.worker.startsWith(`${pid}-`);
+    if ([...frozen.keys(), ...stopping].some(isHere)) note(step);
+  };
+  const stop = (worker: WorkerProcess) => {
+    stopping.add(worker);
+    stopped.push(endOf(worker).finally(() => stopping.delete(worker)));
+    worker.kill("SIGTERM");
   };
   const replace = (worker: WorkerProcess, signal: "SIGKILL" | "SIGTERM") => {
     running.delete(worker);
-    if (signal === "SIGTERM") stopped.push(endOf(worker));
-    worker.kill(signal);
+    if (signal === "SIGTERM") stop(worker);
+    else worker.kill(signal);
     start();
   };
   const freeze = (worker: WorkerProcess) => {
@@ -73,7 +87,7 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
     worker.kill("SIGSTOP");
     const thaw = async () => {
       await setTimeout(leaseMs * (1 + random()));
-      noteCompletions();
+      noteAll();
       worker.kill("SIGCONT");
       running.add(worker);
     };
@@ -85,7 +99,7 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
   return {
     completionsInFlight,
     strike: () => {
-      noteCompletions();
+      noteAll();
       const [kind, who, cut] = [random(), random(), random()];
       const worker = [...running][Math.floor(who * running.size)];
       if (worker) {
@@ -104,10 +118,7 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
     },
     stopAll: async () => {
       await Promise.allSettled([...running].map((worker) => worker.ready));
-      for (const worker of running) {
-        stopped.push(endOf(worker));
-        worker.kill("SIGTERM");
-      }
+      for (const worker of running) stop(worker);
       return Promise.all(stopped);
     },
     describe: () =>

@@ -6,12 +6,16 @@ export interface RunningStep {
   /** The name of its function. */
   readonly name: string;
   readonly recordId: string;
+  /** Where it was begun: the name of the worker, which starts with its process id. */
+  readonly worker: string;
 }
 
 /** Watches the requests to a server to tell which worker has which steps in flight. */
 export interface RunningSteps {
   /** To be called with each request and the status of its answer. */
   readonly onAnswer: (request: Request, status: number) => void;
+  /** Replace this to be told of each step as it begins. */
+  onBegun: (step: RunningStep) => void;
   /** The steps in flight at `worker`, or at all workers. */
   at(worker?: string): RunningStep[];
 }
@@ -25,8 +29,9 @@ export const readFunctionName = (data: unknown): string => {
 /** Starts with no step in flight. */
 export const watchRunningSteps = (): RunningSteps => {
   const holders = new Map<string, string>();
-  const inFlight = new Map<string, RunningStep & { task: string }>();
-  return {
+  const inFlight = new Map<string, RunningStep>();
+  const steps: RunningSteps = {
+    onBegun: () => {},
     onAnswer: (request, status) => {
       if (status !== 200) return;
       if (request.kind === "task.create") holders.set(request.data.action.data.id, request.data.pid);
@@ -37,10 +42,13 @@ export const watchRunningSteps = (): RunningSteps => {
       if (action.kind === "promise.settle") inFlight.delete(stepId);
       else if (action.data.tags["resonate:scope"] === "local") {
         const recordId = action.data.tags["resonate:origin"] ?? task;
-        inFlight.set(stepId, { stepId, name: readFunctionName(action.data.param.data), recordId, task });
+        const worker = holders.get(task) ?? "";
+        const step = { stepId, name: readFunctionName(action.data.param.data), recordId, worker };
+        inFlight.set(stepId, step);
+        steps.onBegun(step);
       }
     },
-    at: (worker) =>
-      [...inFlight.values()].filter(({ task }) => worker === undefined || holders.get(task) === worker),
+    at: (worker) => [...inFlight.values()].filter((step) => worker === undefined || step.worker === worker),
   };
+  return steps;
 };

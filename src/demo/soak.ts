@@ -102,7 +102,7 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
       random: createRandom(seed + 1),
       leaseMs: config.LEASE_TTL_MS,
       cutConnections: () => proxy.cut() + (stack?.broker.dropConnections() ?? 0),
-      runningSteps: () => steps.at(),
+      steps,
     }),
   );
   print(`Soak of ${count} records on ${options.workers} workers with ${kills} kills, seed ${seed}`);
