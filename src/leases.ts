@@ -2,7 +2,6 @@ import { randomUUID } from "node:crypto";
 import { setTimeout } from "node:timers/promises";
 import {
   AsyncHeartbeat,
-  HttpNetwork,
   isSuccess,
   type Network,
   type Request,
@@ -10,8 +9,10 @@ import {
   type Send,
   type TaskHeartbeatReq,
 } from "@resonatehq/sdk";
+import { createHttpSend } from "./http-send.ts";
 import { doneWithin } from "./patience.ts";
 import { createPollSource, type PollSourceOptions } from "./poll-source.ts";
+import { createSemaphore } from "./semaphore.ts";
 
 /** A Resonate network that keeps the lease of every execution that runs in this process, and can hand them back. */
 export interface LeasedNetwork extends Network {
@@ -36,6 +37,12 @@ class DrainingError extends Error {
  * this worker still, where it is lost, and to another one only after 30 s.
  */
 const GONE_MS = 250;
+
+/**
+ * Requests at once that create steps and sleeps, while no execution is being begun; the more are, the fewer. Each asks
+ * for its first step as soon as it is begun: a backlog's would leave no room for the messages that are still to begin.
+ */
+const MAX_CREATING = 32;
 
 interface LeasedNetworkOptions extends PollSourceOptions {
   /** Lease in milliseconds; it is renewed three times as often. */
@@ -63,8 +70,10 @@ export const connectLeased = ({
   logger,
   onEnded = () => {},
 }: LeasedNetworkOptions): LeasedNetwork => {
-  const adapter = createPollSource({ url, token, group, pid, logger });
-  const http = new HttpNetwork({ url, ...(token === "" ? {} : { token }), adapter, logger });
+  const source = createPollSource({ url, token, group, pid, logger });
+  const http = createHttpSend({ url, token, logger });
+  let beginning = 0;
+  const creating = createSemaphore(() => Math.ceil(MAX_CREATING / (1 + beginning)));
   /** Versions of the tasks whose lease is held here, by id. The server counts a version up with each lease. */
   const held = new Map<string, number>();
   let draining = false;
@@ -111,16 +120,24 @@ export const connectLeased = ({
   const send: Send = async (typed) => {
     const request: Request = typed;
     protocol = request.head.version;
-    if (draining && request.kind === "task.fence" && request.data.action.kind === "promise.create") {
-      throw new DrainingError("this worker stops: another one goes on from here");
+    if (request.kind === "task.fence" && request.data.action.kind === "promise.create") {
+      await creating.acquire();
+      try {
+        if (draining) throw new DrainingError("this worker stops: another one goes on from here");
+        return await http.send(typed);
+      } finally {
+        creating.release();
+      }
     }
     if (draining && request.kind === "task.release") await gone;
+    if (request.kind === "task.create") beginning += 1;
     try {
       if (request.kind === "task.heartbeat") await narrowToOneOrigin(request);
       const response = await http.send(typed);
       note(request, response);
       return response;
     } finally {
+      if (request.kind === "task.create") beginning -= 1;
       // Even unanswered: the SDK has left the execution, and a lease renewed for nobody would never end.
       if (request.kind === "task.release") giveUp(request.data);
     }
@@ -136,15 +153,16 @@ export const connectLeased = ({
     });
 
   return {
-    unicast: adapter.unicast,
-    anycast: adapter.anycast,
-    match: (target) => adapter.match(target),
-    init: () => http.init(),
-    stop: () => {
+    unicast: source.unicast,
+    anycast: source.anycast,
+    match: (target) => source.match(target),
+    init: () => source.init(),
+    stop: async () => {
       heartbeat.stop();
-      return http.stop();
+      await source.stop();
+      http[Symbol.dispose]();
     },
-    recv: (callback) => http.recv(callback),
+    recv: (callback) => source.onReceive(callback),
     send,
     get held() {
       return held.size;
@@ -152,7 +170,7 @@ export const connectLeased = ({
     drain: async (graceMs) => {
       draining = true;
       // First of all: the server prefers a connected owner for what is handed back.
-      await http.stop();
+      await source.stop();
       gone = setTimeout(GONE_MS);
       // Executions that were on their way here have come by then, and are held.
       await gone;

@@ -1,3 +1,4 @@
+import type { Writable } from "node:stream";
 import { styleText } from "node:util";
 
 /** Where a process says what it does. One line a call; what a line holds is for people, not for programs. */
@@ -8,11 +9,25 @@ export interface Log {
 }
 
 /** A log on `stream`: time, name and message; colours only where `stream` is a terminal. */
-export const createLog = (name: string, stream: NodeJS.WritableStream = process.stdout): Log => {
+export const createLog = (name: string, stream: Writable = process.stdout): Log => {
+  let collecting = false;
+  const flush = () => {
+    collecting = false;
+    stream.uncork();
+  };
+  // The lines of one turn of the event loop are one write: to a pipe each write blocks the process.
+  const collect = () => {
+    if (collecting) return;
+    collecting = true;
+    stream.cork();
+    setImmediate(flush);
+  };
+  process.once("exit", flush);
+
   const write = (format: Parameters<typeof styleText>[0], message: string) => {
     const time = new Date().toISOString().slice(11, 23);
-    const line = styleText(format, message, { stream, validateStream: true });
-    stream.write(`${time} [${name}] ${line}\n`);
+    collect();
+    stream.write(`${time} [${name}] ${styleText(format, message, { stream, validateStream: true })}\n`);
   };
   return {
     info: (message) => write("reset", message),

@@ -1,4 +1,4 @@
-import { setTimeout } from "node:timers/promises";
+import { setTimeout as delayFor } from "node:timers/promises";
 
 /** Something took longer than it may. A retry can help. */
 class TimeoutError extends Error {
@@ -9,13 +9,13 @@ class TimeoutError extends Error {
 
 /** Waits for `work`, but at most `ms` milliseconds; says whether it was done by then. Rejects as `work` does. */
 export const doneWithin = async (work: Promise<unknown>, ms: number): Promise<boolean> => {
-  const cancel = new AbortController();
+  const tooLate = Promise.withResolvers<boolean>();
+  // Not the timer of node:timers/promises: to cancel that costs an AbortError, for each message.
+  const timer = setTimeout(tooLate.resolve, ms, false);
   try {
-    const tooLate = setTimeout(ms, false, { signal: cancel.signal });
-    tooLate.catch(() => {});
-    return await Promise.race([work.then(() => true), tooLate]);
+    return await Promise.race([work.then(() => true), tooLate.promise]);
   } finally {
-    cancel.abort();
+    clearTimeout(timer);
   }
 };
 
@@ -55,6 +55,6 @@ export const retryUntilDone = async <T>(
       signal.throwIfAborted();
       onFailure(error, delay);
     }
-    await setTimeout(delay, undefined, { signal }).catch(() => signal.throwIfAborted());
+    await delayFor(delay, undefined, { signal }).catch(() => signal.throwIfAborted());
   }
 };

@@ -6,15 +6,16 @@ export interface Semaphore {
   release(): void;
 }
 
-/** A semaphore with `places` places. */
-export const createSemaphore = (places: number): Semaphore => {
+/** A semaphore with `places` places; where their number changes, a release lets in as many as there is room for then. */
+export const createSemaphore = (places: number | (() => number)): Semaphore => {
+  const limit = typeof places === "number" ? () => places : places;
   const waiting = new Set<() => void>();
-  let free = places;
+  let taken = 0;
   return {
     acquire: async (signal) => {
       signal?.throwIfAborted();
-      if (free > 0) {
-        free -= 1;
+      if (taken < limit()) {
+        taken += 1;
         return;
       }
       const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -26,11 +27,12 @@ export const createSemaphore = (places: number): Semaphore => {
       await promise.finally(() => signal?.removeEventListener("abort", onAbort));
     },
     release: () => {
-      const [next] = waiting;
-      if (next === undefined) free += 1;
-      else {
-        waiting.delete(next);
-        next();
+      taken -= 1;
+      for (const enter of waiting) {
+        if (taken >= limit()) return;
+        waiting.delete(enter);
+        taken += 1;
+        enter();
       }
     },
   };

@@ -130,6 +130,7 @@ const assemble = async ({ config, log, signal, random = Math.random }: WorkerOpt
   );
   for (const step of Object.values(steps)) resonate.register(step);
 
+  const noTimeout = resonate.options({ timeout: NEVER_MS });
   const consumer = await startConsumer({
     kafka,
     groupId: config.KAFKA_GROUP_ID,
@@ -137,7 +138,7 @@ const assemble = async ({ config, log, signal, random = Math.random }: WorkerOpt
     sessionTimeoutMs: config.SESSION_TIMEOUT_MS,
     concurrency: config.DISPATCH_CONCURRENCY,
     dispatch: createDispatch({
-      begin: (id, record) => workflow.beginRun(id, record, 0, resonate.options({ timeout: NEVER_MS })),
+      begin: (id, record) => workflow.beginRun(id, record, 0, noTimeout),
       inFlight,
       producer,
       topics,

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { type Context, Never, type Request } from "@resonatehq/sdk";
+import { startResonateProxy } from "../src/demo/resonate-proxy.ts";
 import { sleep } from "../src/sleep.ts";
 import { settle, until } from "./helpers/unit-time.ts";
 import { type LeasedWorker, startLeased, startServer, type TracedServer } from "./helpers/unit-worker.ts";
@@ -173,6 +174,48 @@ suite("leases", { concurrency: true }, () => {
     assert.equal(await handle.result(), "done");
     await until("it has ended", () => worker.ended.includes("x"));
     assert.equal(worker.network.held, 0);
+  });
+
+  test("the more executions are being begun, the fewer requests for steps are under way", async (t) => {
+    const server = await startServer(t);
+    const proxy = await startResonateProxy(server.url);
+    t.after(() => proxy[Symbol.asyncDispose]());
+    const worker = await startLeased(t, proxy);
+    const begin = registerTwoSteps(worker).workflow.beginRun;
+    const answered = Promise.withResolvers<void>();
+    let beginning = 0;
+    const asked: PromiseWithResolvers<void>[] = [];
+    proxy.onRequest = async (request) => {
+      if (request.kind === "task.create" && request.data.action.data.id.startsWith("late")) {
+        beginning += 1;
+        await answered.promise;
+      }
+      if (request.kind === "task.fence" && request.data.action.kind === "promise.create") {
+        const step = Promise.withResolvers<void>();
+        asked.push(step);
+        await step.promise;
+      }
+    };
+
+    const late = Promise.all(Array.from({ length: 31 }, (_, i) => begin(`late-${i}`)));
+    await until("31 are being begun", () => beginning === 31);
+    await Promise.all(Array.from({ length: 10 }, (_, i) => begin(`early-${i}`)));
+    await until("a step is asked for", () => asked.length > 0);
+    asked[0]?.resolve();
+    await until("the next one is", () => asked.length > 1);
+    await settle();
+    assert.equal(asked.length, 2, "one after the other");
+
+    answered.resolve();
+    await late;
+    asked[1]?.resolve();
+    await until("many are", () => asked.length === 2 + 32);
+    await settle();
+    assert.equal(asked.length, 2 + 32, "32 at once");
+    for (let i = 2; i < 41; i++) {
+      await until("all are in turn", () => asked.length > i);
+      asked[i]?.resolve();
+    }
   });
 
   test("drain lets a step end and refuses the next; another worker goes on within a second", async (t) => {
