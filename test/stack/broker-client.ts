@@ -1,6 +1,4 @@
-import { randomUUID } from "node:crypto";
 import type { TestContext } from "node:test";
-import { setTimeout as delay } from "node:timers/promises";
 import {
   type Admin,
   type ConsumerConfig,
@@ -11,27 +9,12 @@ import {
   type Producer,
 } from "kafkajs";
 import { type BrokerOptions, createBroker } from "../../src/stack/broker/broker.ts";
+import { afterwards, randomName } from "./contract.ts";
 
 /** Brokers of a real Kafka to run the contract against, as `host:port,host:port`; without, an embedded one is started. */
 const realBrokers = process.env.KAFKA_BROKERS;
 /** A real Kafka accepts no session below 6 s. */
 export const sessionTimeoutMs = realBrokers === undefined ? 1_000 : 6_000;
-
-export const randomName = (prefix: string) => `${prefix}-${randomUUID()}`;
-
-const undoings = new WeakMap<TestContext, AsyncDisposableStack>();
-
-/** Like `t.after`, but last in, first out: clients take their leave before their broker stops. */
-export const afterwards = (t: TestContext, undo: () => unknown): void => {
-  const known = undoings.get(t);
-  const stack = known ?? new AsyncDisposableStack();
-  stack.defer(async () => {
-    await undo();
-  });
-  if (known !== undefined) return;
-  undoings.set(t, stack);
-  t.after(() => stack.disposeAsync());
-};
 
 /** The brokers a contract test talks to. An embedded one is stopped after the test. */
 export const startBrokers = async (t: TestContext): Promise<string[]> => {
@@ -110,16 +93,3 @@ export const startConsumer = async (
 /** How many different messages were read: delivery is at least once. */
 export const distinct = (messages: readonly { partition: number; offset: string }[]): number =>
   new Set(messages.map(({ partition, offset }) => `${partition}@${offset}`)).size;
-
-/** Waits for the condition; fails, saying what was awaited, when it does not hold in time. */
-export const eventually = async (
-  what: string,
-  holds: () => boolean | Promise<boolean>,
-  timeoutMs = 5_000 + sessionTimeoutMs,
-): Promise<void> => {
-  const deadline = Date.now() + timeoutMs;
-  while (!(await holds())) {
-    if (Date.now() > deadline) throw new Error(`after ${timeoutMs} ms still not: ${what}`);
-    await delay(20);
-  }
-};

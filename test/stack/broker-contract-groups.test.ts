@@ -2,17 +2,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  afterwards,
   connectAdmin,
   connectProducer,
   createKafka,
   createTopic,
   distinct,
-  eventually,
-  randomName,
   startBrokers,
   startConsumer,
 } from "./broker-client.ts";
+import { afterwards, eventually, randomName } from "./contract.ts";
 
 test("two consumers share the partitions; what one leaves the other takes over", async (t) => {
   const kafka = createKafka(await startBrokers(t));

@@ -11,11 +11,10 @@ import {
   createKafka,
   createTopic,
   distinct,
-  eventually,
-  randomName,
   startBrokers,
   startConsumer,
 } from "./broker-client.ts";
+import { eventually, randomName } from "./contract.ts";
 
 test("a message comes back as it was sent, null value, key, headers and timestamp alike", async (t) => {
   const kafka = createKafka(await startBrokers(t));

@@ -6,17 +6,15 @@ import { createServer } from "node:net";
 import { test } from "node:test";
 import { createBroker } from "../../src/stack/broker/broker.ts";
 import {
-  afterwards,
   connectAdmin,
   connectProducer,
   createTopic,
   distinct,
-  eventually,
-  randomName,
   startConsumer,
   startEmbedded,
 } from "./broker-client.ts";
 import { connectRaw } from "./broker-wire.ts";
+import { afterwards, eventually, randomName } from "./contract.ts";
 
 test("a restart keeps logs and committed offsets, and clients go on by themselves", async (t) => {
   const { broker, port, kafka } = await startEmbedded(t);

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createBroker } from "../../src/stack/broker/broker.ts";
 import { errors } from "../../src/stack/broker/errors.ts";
-import { afterwards, eventually, startEmbedded } from "./broker-client.ts";
+import { startEmbedded } from "./broker-client.ts";
 import {
   commitRaw,
   connectRaw,
@@ -14,6 +14,7 @@ import {
   sampleBatch,
   touchTopic,
 } from "./broker-wire.ts";
+import { afterwards, eventually } from "./contract.ts";
 
 test("a wildcard listener is advertised as localhost; topics need not come into being", async (t) => {
   const broker = createBroker({ autoCreateTopics: false });

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import type { TestContext } from "node:test";
 import { Reader, Writer } from "../../src/stack/broker/codec.ts";
-import { afterwards } from "./broker-client.ts";
+import { afterwards } from "./contract.ts";
 
 /** A record batch of magic 2 as kafkajs encodes it: one record, key and value an `a`, timestamp 0. */
 export const sampleBatch = Buffer.from(
