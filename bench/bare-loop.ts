@@ -1,13 +1,19 @@
 import { randomUUID } from "node:crypto";
 import { HttpNetwork, isSuccess, PollMessageSource } from "@resonatehq/sdk";
+import { createHttpSend } from "../src/http-send.ts";
+import { createResonateLogger } from "../src/resonate-log.ts";
 
 /** Sends `count` requests, `concurrency` at once; resolves with the times of the answers, in milliseconds. */
 export type BareLoop = (count: number, concurrency: number) => Promise<number[]>;
 
-/** The yardstick of what a server and the SDK's HTTP client allow: nothing but `task.create`, as `beginRun` sends it. */
-export const createBareLoop = (url: string): BareLoop => {
+/**
+ * The yardstick of what a server and an HTTP client allow: nothing but `task.create`, as `beginRun` sends it, through
+ * the client of the SDK or, `lean`, that of the worker.
+ */
+export const createBareLoop = (url: string, { lean }: { lean: boolean }): BareLoop => {
   const adapter = new PollMessageSource({ url: `${url}/poll/bare/${process.pid}` });
-  const http = new HttpNetwork({ url, adapter });
+  const logger = createResonateLogger({ info: () => {}, warn: console.error, error: console.error });
+  const { send } = lean ? createHttpSend({ url, token: "", logger }) : new HttpNetwork({ url, adapter });
 
   const create = async (id: string) => {
     const head = () => ({ corrId: randomUUID(), version: "2026-04-01" });
@@ -16,7 +22,7 @@ export const createBareLoop = (url: string): BareLoop => {
       args: [{ recordId: id, partition: 0, offset: "0", attempt: 0 }, 0],
       version: 1,
     };
-    const response = await http.send({
+    const response = await send({
       kind: "task.create",
       head: head(),
       data: {
@@ -34,7 +40,7 @@ export const createBareLoop = (url: string): BareLoop => {
               "resonate:branch": id,
               "resonate:parent": id,
               "resonate:scope": "global",
-              "resonate:target": http.anycast,
+              "resonate:target": adapter.anycast,
             },
           },
         },

@@ -111,7 +111,7 @@ export const executeOurs = (batches: number, batchesPerSegment: number): Promise
       now: Date.now,
       log: silent,
     });
-    const options = { group: "bench", pauseMs: PAUSE_MS, maxAttempts: 1, retryDelayMs: 1 };
+    const options = { target: "local://any@bench", pauseMs: PAUSE_MS, maxAttempts: 1, retryDelayMs: 1 };
     const workflow = resonate.register(createWorkflow(steps, options));
     for (const step of Object.values(steps)) resonate.register(step);
     const record = {

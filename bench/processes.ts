@@ -44,14 +44,12 @@ export const startStackProcess = async (delayMs: number): Promise<StackAddress &
 export const PLAIN = file("plain");
 
 /** Runs the bare loop in a process of its own; resolves with the times of its answers, in milliseconds. */
-export const runBareLoop = async (url: string, count: number, concurrency: number): Promise<number[]> => {
-  const child: ChildProcess = spawn(
-    process.execPath,
-    [file("bare"), url, String(count), String(concurrency)],
-    {
-      stdio: ["ignore", "pipe", "inherit"],
-    },
-  );
+export const runBareLoop = async (
+  url: string,
+  { count, concurrency, client }: { count: number; concurrency: number; client: "sdk" | "lean" },
+): Promise<number[]> => {
+  const args = [file("bare"), url, String(count), String(concurrency), client];
+  const child: ChildProcess = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
   if (!child.stdout) throw new Error("expected a pipe from the bare loop's process");
   const times: unknown = await json(child.stdout);
   if (!Array.isArray(times)) throw new Error(`expected an array of times, got ${typeof times}`);

@@ -24,14 +24,14 @@ export const createLog = (name: string, stream: Writable = process.stdout): Log 
   };
   process.once("exit", flush);
 
-  const write = (format: Parameters<typeof styleText>[0], message: string) => {
+  const write = (message: string) => {
     const time = new Date().toISOString().slice(11, 23);
     collect();
-    stream.write(`${time} [${name}] ${styleText(format, message, { stream, validateStream: true })}\n`);
+    stream.write(`${time} [${name}] ${message}\n`);
   };
   return {
-    info: (message) => write("reset", message),
-    warn: (message) => write("yellow", message),
-    error: (message) => write("red", message),
+    info: write,
+    warn: (message) => write(styleText("yellow", message, { stream })),
+    error: (message) => write(styleText("red", message, { stream })),
   };
 };

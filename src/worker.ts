@@ -122,7 +122,7 @@ const assemble = async ({ config, log, signal, random = Math.random }: WorkerOpt
   });
   const workflow = resonate.register(
     createWorkflow(steps, {
-      group: config.RESONATE_GROUP,
+      target: network.match(config.RESONATE_GROUP),
       pauseMs: config.BATCH_PAUSE_MS,
       maxAttempts: config.DELETE_MAX_ATTEMPTS,
       retryDelayMs: config.RETRY_DELAY_MS,

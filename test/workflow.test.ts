@@ -63,7 +63,7 @@ const play = async (t: TestContext, options: Play) => {
 
   const resonate = startLocalResonate(t, GROUP);
   const workflow = resonate.register(
-    createWorkflow(steps, { group: GROUP, pauseMs, maxAttempts, retryDelayMs: 2 }),
+    createWorkflow(steps, { target: `local://any@${GROUP}`, pauseMs, maxAttempts, retryDelayMs: 2 }),
   );
   for (const step of Object.values(steps)) resonate.register(step);
   const record: RecordMessage = {

@@ -66,7 +66,7 @@ const run = async ({ quick, onProgress }: Run) => {
   const wakeAt = Date.now() + WAKE_AFTER_MS;
   const workflow = resonate.register(
     createWorkflow(steps, {
-      group: config.RESONATE_GROUP,
+      target: network.match(config.RESONATE_GROUP),
       get pauseMs() {
         return wakeAt - Date.now();
       },
