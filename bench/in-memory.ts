@@ -1,4 +1,6 @@
 import { isSuccess, LocalNetwork, type Network, type Request, Resonate, type Send } from "@resonatehq/sdk";
+import { silentLog } from "../src/log.ts";
+import { createResonateLogger } from "../src/resonate-log.ts";
 import { createSemaphore } from "../src/semaphore.ts";
 import { NEVER_MS } from "../src/step-options.ts";
 import { createSteps } from "../src/steps.ts";
@@ -67,7 +69,6 @@ const createJumpingNetwork = (): Network & { readonly traffic: Traffic } => {
   };
 };
 
-const silent = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 const producer = { send: async () => [] };
 
 /** A row store in which each record has so many batches. */
@@ -83,7 +84,7 @@ const execute = async (
   begin: (resonate: Resonate) => Promise<{ result(): Promise<unknown> }>,
 ): Promise<Traffic> => {
   const network = createJumpingNetwork();
-  const resonate = new Resonate({ network, pid: "1", logger: silent });
+  const resonate = new Resonate({ network, pid: "1", logger: createResonateLogger(silentLog) });
   try {
     const handle = await begin(resonate);
     await handle.result();
@@ -109,7 +110,7 @@ export const executeOurs = (batches: number, batchesPerSegment: number): Promise
       failureRate: 0,
       random: () => 0.5,
       now: Date.now,
-      log: silent,
+      log: silentLog,
     });
     const options = { target: "local://any@bench", pauseMs: PAUSE_MS, maxAttempts: 1, retryDelayMs: 1 };
     const workflow = resonate.register(createWorkflow(steps, options));

@@ -8,6 +8,7 @@ import { type Config, parseConfig } from "../src/config.ts";
 import { type ResonateProxy, startResonateProxy } from "../src/demo/resonate-proxy.ts";
 import { spawnWorker, type WorkerProcess } from "../src/demo/worker-process.ts";
 import { createKafka, createProducer, ensureTopics } from "../src/kafka.ts";
+import { silentLog } from "../src/log.ts";
 import { openRecords, type RecordStore } from "../src/records.ts";
 import { externalStack, PLAIN, startStackProcess } from "./processes.ts";
 
@@ -55,8 +56,7 @@ export const openLab = async ({ settings: own = {}, delayMs = 0 }: LabOptions = 
     ...own,
   };
   const config = parseConfig(settings);
-  const log = { info: () => {}, warn: () => {}, error: () => {} };
-  const kafka = createKafka(config, { clientId: "bench", log, level: logLevel.NOTHING });
+  const kafka = createKafka(config, { clientId: "bench", log: silentLog, level: logLevel.NOTHING });
   await ensureTopics(kafka, config);
   const producer = createProducer(kafka);
   await producer.connect();

@@ -8,6 +8,9 @@ export interface Log {
   error(message: string): void;
 }
 
+/** For those who only want what was said to be lost. */
+export const silentLog: Log = { info: () => {}, warn: () => {}, error: () => {} };
+
 /** A log on `stream`: time, name and message; colours only where `stream` is a terminal. */
 export const createLog = (name: string, stream: Writable = process.stdout): Log => {
   let collecting = false;

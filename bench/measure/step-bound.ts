@@ -1,5 +1,7 @@
 import { Resonate } from "@resonatehq/sdk";
 import { connectLeased } from "../../src/leases.ts";
+import { silentLog } from "../../src/log.ts";
+import { createResonateLogger } from "../../src/resonate-log.ts";
 import { createSemaphore } from "../../src/semaphore.ts";
 import { NEVER_MS } from "../../src/step-options.ts";
 import { createSteps } from "../../src/steps.ts";
@@ -16,7 +18,7 @@ const WAKE_AFTER_MS = 10_000;
 /** Shorter than the last of them has to wait: 500 steps of 200 ms, 16 at once, take 6.3 s. */
 const LEASE_TTL_MS = 2000;
 
-const silent = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+const logger = createResonateLogger(silentLog);
 
 const run = async ({ quick, onProgress }: Run) => {
   const count = quick ? 50 : EXECUTIONS;
@@ -33,9 +35,9 @@ const run = async ({ quick, onProgress }: Run) => {
     group: config.RESONATE_GROUP,
     pid: "bench",
     ttl: LEASE_TTL_MS,
-    logger: silent,
+    logger,
   });
-  const resonate = new Resonate({ network, pid: "bench", ttl: LEASE_TTL_MS, logger: silent });
+  const resonate = new Resonate({ network, pid: "bench", ttl: LEASE_TTL_MS, logger });
   const steps = createSteps({
     records: {
       deleteBatch: ({ batch }) => {
@@ -61,7 +63,7 @@ const run = async ({ quick, onProgress }: Run) => {
       most = Math.max(most, running);
       return Date.now();
     },
-    log: silent,
+    log: silentLog,
   });
   const wakeAt = Date.now() + WAKE_AFTER_MS;
   const workflow = resonate.register(

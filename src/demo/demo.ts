@@ -5,7 +5,7 @@ import { setTimeout } from "node:timers/promises";
 import { styleText } from "node:util";
 import { parseConfig } from "../config.ts";
 import { createKafka } from "../kafka.ts";
-import type { Log } from "../log.ts";
+import { silentLog } from "../log.ts";
 import { type LedgerEntry, openRecords } from "../records.ts";
 import { type SeededRecord, seed } from "../seed.ts";
 import { startStack } from "../stack/stack.ts";
@@ -27,8 +27,6 @@ const LEASE_TTL_MS = 3000;
 const deadlineMs = (count: number) => 55_000 + Math.max(0, count - 25) * 100;
 const POLL_MS = 100;
 const PROGRESS_MS = 1000;
-
-const quiet: Log = { info: () => {}, warn: () => {}, error: () => {} };
 
 /**
  * The recovery demo: two workers on an embedded stack of its own, of which the leading one is killed with SIGKILL
@@ -60,7 +58,7 @@ export const runDemo = async ({ count, print, signal }: DemoOptions): Promise<bo
   };
   const config = parseConfig(settings);
   const records = opened.use(openRecords(config.RECORDS_DB, { worker: "demo" }));
-  const kafka = createKafka(config, { clientId: "demo", log: quiet });
+  const kafka = createKafka(config, { clientId: "demo", log: silentLog });
 
   print(`Broker at ${stack.kafkaBrokers}, Resonate server at ${stack.resonateUrl}; starting two workers …`);
   const workers = [0, 1].map(() => opened.use(spawnWorker(settings, { cwd: folder })));

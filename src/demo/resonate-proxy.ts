@@ -1,8 +1,7 @@
-import { once } from "node:events";
 import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http";
-import type { Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { isRequest, type Request } from "@resonatehq/sdk";
+import { createListener } from "../stack/listener.ts";
 
 /** Told of each request on its way to the server, which it reaches when the promise resolves. */
 type OnRequest = (request: Request) => Promise<void> | void;
@@ -24,8 +23,6 @@ export interface ResonateProxy {
 
 /** Starts a proxy on a free port before the server at `target`. */
 export const startResonateProxy = async (target: string): Promise<ResonateProxy & AsyncDisposable> => {
-  const sockets = new Set<Socket>();
-
   const forward = (incoming: IncomingMessage, response: ServerResponse, body?: string) => {
     const onward = httpRequest(
       `${target}${incoming.url}`,
@@ -61,42 +58,19 @@ export const startResonateProxy = async (target: string): Promise<ResonateProxy 
     if (incoming.method === "POST") exchange(incoming, response).catch(() => response.destroy());
     else forward(incoming, response);
   });
-  server.on("connection", (socket) => {
-    sockets.add(socket);
-    socket.on("close", () => sockets.delete(socket));
-  });
-
-  let port = 0;
-  const open = async () => {
-    server.listen(port, "127.0.0.1");
-    await once(server, "listening");
-    const address = server.address();
-    if (address === null || typeof address === "string")
-      throw new Error(`expected a TCP address, got ${address}`);
-    port = address.port;
-  };
-  const cut = () => {
-    const count = sockets.size;
-    for (const socket of sockets) socket.destroy();
-    return count;
-  };
-  const close = async () => {
-    if (!server.listening) return;
-    const closed = once(server, "close");
-    server.close();
-    cut();
-    await closed;
-  };
-
-  await open();
+  const listener = createListener(server);
+  const host = "127.0.0.1";
+  const port = await listener.open({ port: 0, host });
   const proxy: ResonateProxy & AsyncDisposable = {
-    url: `http://127.0.0.1:${port}`,
+    url: `http://${host}:${port}`,
     onRequest: () => {},
     onAnswer: () => {},
-    cut,
-    close,
-    open,
-    [Symbol.asyncDispose]: close,
+    cut: listener.drop,
+    close: listener.close,
+    open: async () => {
+      await listener.open({ port, host });
+    },
+    [Symbol.asyncDispose]: listener.close,
   };
   return proxy;
 };

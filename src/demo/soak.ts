@@ -6,7 +6,7 @@ import { styleText } from "node:util";
 import type { Message } from "kafkajs";
 import { parseConfig } from "../config.ts";
 import { createKafka, createProducer, ensureTopics } from "../kafka.ts";
-import type { Log } from "../log.ts";
+import { silentLog } from "../log.ts";
 import { retryUntilDone } from "../patience.ts";
 import { openRecords } from "../records.ts";
 import { randomRows } from "../seed.ts";
@@ -48,8 +48,6 @@ const BAD_VALUES = [
   Buffer.from("a:b"),
 ];
 
-const quiet: Log = { info: () => {}, warn: () => {}, error: () => {} };
-
 /**
  * The soak: records arrive while workers are killed, stopped and frozen, new ones start, and connections are cut, all
  * at random. Ends with the demo's verdict and the count of every fault.
@@ -85,7 +83,7 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
     RETRY_DELAY_MS: "200",
   };
   const config = parseConfig(settings);
-  const kafka = createKafka(config, { clientId: "soak", log: quiet });
+  const kafka = createKafka(config, { clientId: "soak", log: silentLog });
   await ensureTopics(kafka, config);
   const store = opened.use(openRecords(config.RECORDS_DB, { worker: "soak" }));
   const producer = createProducer(kafka);

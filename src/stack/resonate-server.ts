@@ -1,6 +1,4 @@
-import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { setTimeout } from "node:timers/promises";
 import {
@@ -12,6 +10,7 @@ import {
   type Response,
 } from "@resonatehq/sdk";
 import { describe } from "../errors.ts";
+import { createListener } from "./listener.ts";
 
 /** Requests and their answers as they pass, for those who count or trace them. */
 type OnExchange = (request: Request, response: Response) => void;
@@ -133,38 +132,16 @@ export const createResonateServer = ({ onExchange, delayMs }: ResonateServerOpti
     else if (Number(incoming.headers["content-length"]) > MAX_BODY_BYTES) response.writeHead(413).end();
     else answer(incoming, response).catch((error) => response.destroy(error));
   });
-  const sockets = new Set<Socket>();
-  http.on("connection", (socket) => {
-    sockets.add(socket);
-    socket.on("close", () => sockets.delete(socket));
-  });
-
-  const dropConnections = () => {
-    const count = sockets.size;
-    for (const socket of sockets) socket.destroy();
-    return count;
-  };
-  const stop = async () => {
-    if (!http.listening) return;
-    const closed = once(http, "close");
-    http.close();
-    dropConnections();
-    await closed;
-  };
+  const listener = createListener(http);
   return {
     listen: async ({ port, host = "127.0.0.1" }) => {
       await network.init();
-      http.listen(port, host);
-      await once(http, "listening");
-      const address = http.address();
-      if (address === null || typeof address === "string")
-        throw new Error(`expected a TCP address, got ${address}`);
-      return { host, port: address.port };
+      return { host, port: await listener.open({ port, host }) };
     },
-    stop,
-    dropConnections,
+    stop: listener.close,
+    dropConnections: listener.drop,
     [Symbol.asyncDispose]: async () => {
-      await stop();
+      await listener.close();
       await network.stop();
     },
   };

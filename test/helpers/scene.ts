@@ -13,6 +13,7 @@ import { type Config, parseConfig } from "../../src/config.ts";
 import { type ResonateProxy, startResonateProxy } from "../../src/demo/resonate-proxy.ts";
 import { spawnWorker, type WorkerProcess } from "../../src/demo/worker-process.ts";
 import { createKafka, createProducer, ensureTopics } from "../../src/kafka.ts";
+import { silentLog } from "../../src/log.ts";
 import { withTimeout } from "../../src/patience.ts";
 import { openRecords, type RecordStore } from "../../src/records.ts";
 import { createBroker } from "../../src/stack/broker/broker.ts";
@@ -110,8 +111,7 @@ export const setScene = async (
     ...overrides,
   };
   const config = parseConfig(settings);
-  const log = { info: () => {}, warn: () => {}, error: () => {} };
-  const kafka = createKafka(config, { clientId: "test", log, level: logLevel.NOTHING });
+  const kafka = createKafka(config, { clientId: "test", log: silentLog, level: logLevel.NOTHING });
   await ensureTopics(kafka, config);
   const records = opened.use(openRecords(config.RECORDS_DB, { worker: "test", busyTimeoutMs: 5000 }));
   const producer = createProducer(kafka);

@@ -1,7 +1,9 @@
 import type { TestContext } from "node:test";
 import { Constant, type Context, LocalNetwork, type Logger, Resonate } from "@resonatehq/sdk";
+import { silentLog } from "../../src/log.ts";
+import { createResonateLogger } from "../../src/resonate-log.ts";
 
-export const silent: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+export const silent: Logger = createResonateLogger(silentLog);
 
 /** How often timers are looked at; the network's own clock ticks once a second. */
 const TICK_MS = 5;
