@@ -38,16 +38,16 @@ const [WIDTH, HEIGHT] = [720, 400];
 const AREA = { left: 70, right: 690, top: 76, bottom: 340 };
 const TICKS = 5;
 
-/** Readable on white and on black: GitHub shows an SVG as an image, whose own media query still holds. */
+/** Light and dark by the reader's setting, on a page of its own colour: the page around it may follow another. */
 const STYLE = `
   text { font: 12px system-ui, sans-serif; fill: #444 }
   .title { font-size: 15px; font-weight: 600; fill: #111 }
-  .grid { stroke: #ddd } .bound { stroke: #b00; stroke-dasharray: 5 4 }
-  .s0 { --c: #0969da } .s1 { --c: #bc4c00 } .s2 { --c: #1a7f37 } .s3 { --c: #8250df } .s4 { --c: #6e7781 }
-  .line { fill: none; stroke: var(--c); stroke-width: 2 } .dot { fill: var(--c) } .bar { stroke: var(--c) }
+  .page { fill: #fff } .grid { stroke: #ddd } .bound { stroke: #b00; stroke-dasharray: 5 4 }
+  .s0 { color: #0969da } .s1 { color: #bc4c00 } .s2 { color: #1a7f37 } .s3 { color: #8250df } .s4 { color: #6e7781 }
+  .line { fill: none; stroke: currentColor; stroke-width: 2 } .dot { fill: currentColor } .bar { stroke: currentColor }
   @media (prefers-color-scheme: dark) {
-    text { fill: #b1bac4 } .title { fill: #f0f6fc } .grid { stroke: #30363d } .bound { stroke: #ff7b72 }
-    .s0 { --c: #58a6ff } .s1 { --c: #f0883e } .s2 { --c: #56d364 } .s3 { --c: #bc8cff } .s4 { --c: #8b949e }
+    text { fill: #b1bac4 } .title { fill: #f0f6fc } .page { fill: #0d1117 } .grid { stroke: #30363d } .bound { stroke: #ff7b72 }
+    .s0 { color: #58a6ff } .s1 { color: #f0883e } .s2 { color: #56d364 } .s3 { color: #bc8cff } .s4 { color: #8b949e }
   }`;
 
 const escapeXml = (text: string) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
@@ -116,6 +116,7 @@ export const drawPlot = ({ title, x, y, bound, series }: Plot): string => {
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escapeXml(title)}">
 <style>${STYLE}
 </style>
+<rect class="page" width="${WIDTH}" height="${HEIGHT}"/>
 <clipPath id="area"><rect x="0" y="${AREA.top - 5}" width="${WIDTH}" height="${AREA.bottom - AREA.top + 10}"/></clipPath>
 <text class="title" x="${AREA.left}" y="24">${escapeXml(title)}</text>
 ${legend.join("\n")}

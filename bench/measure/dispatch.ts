@@ -130,9 +130,9 @@ const run = async ({ quick, signal, onProgress }: Run) => {
         x: { label: "dispatches at once", log: true, ticks: CONCURRENCIES },
         y: { label: "messages per second" },
         series: [
-          seriesOf("bare", "bare loop of task.create"),
+          seriesOf("bare", "bare, SDK's client"),
           seriesOf("ours", "this worker"),
-          seriesOf("lean", "bare loop, worker's client"),
+          seriesOf("lean", "bare, worker's client"),
           {
             name: "plain eachMessage",
             points: CONCURRENCIES.map((x) => ({ x, y: plain.median })),
