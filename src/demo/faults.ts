@@ -27,6 +27,8 @@ export interface Faults extends AsyncDisposable {
    * stopping: only these may have been published again.
    */
   readonly completionsInFlight: ReadonlySet<string>;
+  /** Step ids of completions that were taken over while they ran, be it for a fault or since the server was too slow. */
+  readonly completionsTakenOver: ReadonlySet<string>;
   /** Strikes one worker at random with SIGKILL, SIGTERM or SIGSTOP, and now and then cuts all connections. */
   strike(): void;
   /** Lets every frozen worker go on, and waits until it does. */
@@ -46,6 +48,7 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
   const { workers: wanted, settings, cwd, random, leaseMs, cutConnections, steps } = options;
   const counts = { SIGKILL: 0, SIGTERM: 0, SIGSTOP: 0, cuts: 0, connections: 0 };
   const completionsInFlight = new Set<string>();
+  const completionsTakenOver = new Set<string>();
   const everyone = new Set<WorkerProcess>();
   const running = new Set<WorkerProcess>();
   const frozen = new Map<WorkerProcess, Promise<void>>();
@@ -76,6 +79,9 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
     stopped.push(endOf(worker).finally(() => stopping.delete(worker)));
     worker.kill("SIGTERM");
   };
+  steps.onTakenOver = ({ name, stepId }) => {
+    if (name === "enqueueCompletion") completionsTakenOver.add(stepId);
+  };
   const replace = (worker: WorkerProcess, signal: "SIGKILL" | "SIGTERM") => {
     running.delete(worker);
     if (signal === "SIGTERM") stop(worker);
@@ -98,6 +104,7 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
   await Promise.all(Array.from({ length: wanted }, () => start().ready));
   return {
     completionsInFlight,
+    completionsTakenOver,
     strike: () => {
       noteAll();
       const [kind, who, cut] = [random(), random(), random()];

@@ -14,8 +14,9 @@ export interface RunningStep {
 export interface RunningSteps {
   /** To be called with each request and the status of its answer. */
   readonly onAnswer: (request: Request, status: number) => void;
-  /** Replace this to be told of each step as it begins. */
+  /** Replace these to be told of each step as it begins, and as its execution's lease goes to another while it runs. */
   onBegun: (step: RunningStep) => void;
+  onTakenOver: (step: RunningStep) => void;
   /** The steps in flight at `worker`, or at all workers. */
   at(worker?: string): RunningStep[];
 }
@@ -29,13 +30,18 @@ export const readFunctionName = (data: unknown): string => {
 /** Starts with no step in flight. */
 export const watchRunningSteps = (): RunningSteps => {
   const holders = new Map<string, string>();
-  const inFlight = new Map<string, RunningStep>();
+  const inFlight = new Map<string, RunningStep & { task: string }>();
   const steps: RunningSteps = {
     onBegun: () => {},
+    onTakenOver: () => {},
     onAnswer: (request, status) => {
       if (status !== 200) return;
       if (request.kind === "task.create") holders.set(request.data.action.data.id, request.data.pid);
-      if (request.kind === "task.acquire") holders.set(request.data.id, request.data.pid);
+      if (request.kind === "task.acquire") {
+        const { id, pid } = request.data;
+        holders.set(id, pid);
+        for (const step of inFlight.values()) if (step.task === id) steps.onTakenOver(step);
+      }
       if (request.kind !== "task.fence") return;
       const { id: task, action } = request.data;
       const stepId = action.data.id;
@@ -43,7 +49,7 @@ export const watchRunningSteps = (): RunningSteps => {
       else if (action.data.tags["resonate:scope"] === "local") {
         const recordId = action.data.tags["resonate:origin"] ?? task;
         const worker = holders.get(task) ?? "";
-        const step = { stepId, name: readFunctionName(action.data.param.data), recordId, worker };
+        const step = { task, stepId, name: readFunctionName(action.data.param.data), recordId, worker };
         inFlight.set(stepId, step);
         steps.onBegun(step);
       }

@@ -169,7 +169,7 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
   const completions = completed.messages.map(toCompletion);
   const findings: Finding[] = [
     ...judge({ seeded, records: store, completions }),
-    judgeRepeats(completions, faults.completionsInFlight),
+    judgeRepeats(completions, faults),
     { claim: "every bad message is a dead letter", holds: buried() === bad, seen: `${buried()} of ${bad}` },
     {
       claim: "every worker that was asked to stop did",

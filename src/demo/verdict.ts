@@ -74,18 +74,26 @@ export const toCompletion = ({ value, headers }: KafkaMessage): Completion => {
   return { recordId: String(recordId), stepId: String(headers?.[STEP_ID_HEADER]) };
 };
 
+/** Step ids of completions that may come again, and of those that may not but for a reason that can be told. */
+export interface RepeatCauses {
+  readonly completionsInFlight: ReadonlySet<string>;
+  readonly completionsTakenOver: ReadonlySet<string>;
+}
+
 /** Judges completions that came again: each must have been in flight, unconfirmed, when a fault struck. */
 export const judgeRepeats = (
   completions: readonly Completion[],
-  inFlightAtFault: ReadonlySet<string>,
+  { completionsInFlight, completionsTakenOver }: RepeatCauses,
 ): Finding => {
   const seen = new Set<string>();
   const repeated = completions.filter(({ stepId }) => seen.size === seen.add(stepId).size);
-  const unexplained = repeated.filter(({ stepId }) => !inFlightAtFault.has(stepId));
+  const unexplained = repeated.filter(({ stepId }) => !completionsInFlight.has(stepId));
+  const leaseLost = unexplained.filter(({ stepId }) => completionsTakenOver.has(stepId));
+  const cause = `, ${leaseLost.length} of them since their lease ended though nothing had befallen their worker`;
   return {
     claim: "a completion came again only where a fault fell between its send and its checkpoint",
     holds: unexplained.length === 0,
-    seen: `${repeated.length} repeated, ${unexplained.length} without such a fault`,
+    seen: `${repeated.length} repeated, ${unexplained.length} without such a fault${unexplained.length > 0 ? cause : ""}`,
   };
 };
 
