@@ -96,17 +96,21 @@ export const runDemo = async ({ count, print, signal }: DemoOptions): Promise<bo
     }
   };
 
-  const leader = await until("the leading worker to have a step in flight, half-way", () => {
+  // In the moment in which the leader begins a step, so that one is cut for certain.
+  let kill: Kill | undefined;
+  steps.onBegun = ({ worker }) => {
     const ledger = records.ledger();
-    if (ledger.length < batches / 2) return;
     const share = (name: string) => ledger.filter((entry) => entry.worker === name).length;
-    const [first] = names.toSorted((a, b) => share(b) - share(a));
-    return first !== undefined && steps.at(first).length > 0 && first;
-  });
-  const cut = new Set(steps.at(leader).map(({ recordId }) => recordId));
-  const killedAt = Date.now();
-  workers[names.indexOf(leader)]?.kill("SIGKILL");
-  const before = records.ledger().length;
+    const [leader] = names.toSorted((a, b) => share(b) - share(a));
+    if (kill || ledger.length < batches / 2 || worker !== leader) return;
+    workers[names.indexOf(leader)]?.kill("SIGKILL");
+    const cut = new Set(steps.at(leader).map(({ recordId }) => recordId));
+    kill = { leader, cut, at: Date.now(), batchesBefore: ledger.length };
+  };
+  const { leader, cut, at, batchesBefore } = await until(
+    "the leading worker to begin a step, half-way",
+    () => kill,
+  );
   print(styleText("bold", `kill -9 ${label(leader)}, which leads, with ${cut.size} steps in flight`));
 
   await until("every record to be completed", () => {
@@ -114,16 +118,24 @@ export const runDemo = async ({ count, print, signal }: DemoOptions): Promise<bo
     return seeded.every(({ recordId }) => ids.has(recordId));
   });
 
-  const after = records.ledger().slice(before);
+  const after = records.ledger().slice(batchesBefore);
   const findings = [
     ...judge({ seeded, records, completions: completed.messages.map(toCompletion) }),
-    describeTakeover({ after, cut, killedAt, survivor: names.find((name) => name !== leader) ?? "" }),
+    describeTakeover({ after, cut, killedAt: at, survivor: names.find((name) => name !== leader) ?? "" }),
   ];
   printFindings(findings, print);
   print(`       ${describeOrder(seeded, completedIds())}`);
   print(`       ${((Date.now() - started) / 1000).toFixed(1)} s in all`);
   return findings.every(({ holds }) => holds);
 };
+
+interface Kill {
+  readonly leader: string;
+  /** Records that had a step in flight at it. */
+  readonly cut: ReadonlySet<string>;
+  readonly at: number;
+  readonly batchesBefore: number;
+}
 
 interface Takeover {
   /** Batches applied after the kill. */
