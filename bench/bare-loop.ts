@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { HttpNetwork, isSuccess, PollMessageSource } from "@resonatehq/sdk";
-import { createHttpSend } from "../src/http-send.ts";
-import { createResonateLogger } from "../src/resonate-log.ts";
+import { createHttpSend } from "../src/resonate/http-send.ts";
+import { createResonateLogger } from "../src/resonate/log.ts";
 
 /** Sends `count` requests, `concurrency` at once; resolves with the times of the answers, in milliseconds. */
 export type BareLoop = (count: number, concurrency: number) => Promise<number[]>;

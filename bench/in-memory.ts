@@ -1,10 +1,10 @@
 import { isSuccess, LocalNetwork, type Network, type Request, Resonate, type Send } from "@resonatehq/sdk";
-import { silentLog } from "../src/log.ts";
-import { createResonateLogger } from "../src/resonate-log.ts";
-import { createSemaphore } from "../src/semaphore.ts";
-import { NEVER_MS } from "../src/step-options.ts";
-import { createSteps } from "../src/steps.ts";
-import { createWorkflow } from "../src/workflow.ts";
+import { createSteps } from "../src/jobs/deletion/steps.ts";
+import { createWorkflow } from "../src/jobs/deletion/workflow.ts";
+import { createResonateLogger } from "../src/resonate/log.ts";
+import { silentLog } from "../src/support/log.ts";
+import { createSemaphore } from "../src/support/semaphore.ts";
+import { NEVER_MS } from "../src/worker/step-options.ts";
 import { createPlainWorkflow } from "./plain.ts";
 
 /** What one record asked of the server. */

@@ -4,12 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { type Kafka, logLevel, type Producer } from "kafkajs";
-import { type Config, parseConfig } from "../src/config.ts";
 import { type ResonateProxy, startResonateProxy } from "../src/demo/resonate-proxy.ts";
 import { spawnWorker, type WorkerProcess } from "../src/demo/worker-process.ts";
-import { createKafka, createProducer, ensureTopics } from "../src/kafka.ts";
-import { silentLog } from "../src/log.ts";
-import { openRecords, type RecordStore } from "../src/records.ts";
+import { openRecords, type RecordStore } from "../src/jobs/deletion/records.ts";
+import { createKafka, createProducer, ensureTopics } from "../src/kafka/client.ts";
+import { silentLog } from "../src/support/log.ts";
+import { type Config, parseConfig } from "../src/worker/settings.ts";
 import { externalStack, PLAIN, startStackProcess } from "./processes.ts";
 
 type Settings = Readonly<Record<string, string>>;

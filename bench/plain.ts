@@ -1,9 +1,9 @@
 import { setTimeout } from "node:timers/promises";
 import { type Context, Resonate } from "@resonatehq/sdk";
 import { Kafka, logLevel, type Producer } from "kafkajs";
-import type { Config } from "../src/config.ts";
-import type { Log } from "../src/log.ts";
-import { openRecords, type RecordStore } from "../src/records.ts";
+import { openRecords, type RecordStore } from "../src/jobs/deletion/records.ts";
+import type { Log } from "../src/support/log.ts";
+import type { Config } from "../src/worker/settings.ts";
 
 export interface PlainEffects {
   readonly records: Pick<RecordStore, "deleteBatch">;

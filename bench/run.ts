@@ -1,7 +1,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { runMain } from "../src/main.ts";
+import { runMain } from "../src/support/run-command.ts";
 import { describeMachine } from "./machine.ts";
 import { writeReport } from "./report.ts";
 import { chooseMeasurements, runSuite } from "./suite.ts";

@@ -1,5 +1,5 @@
 import { styleText } from "node:util";
-import { ConfigError } from "../src/config.ts";
+import { ConfigError } from "../src/worker/settings.ts";
 import { dispatch } from "./measure/dispatch.ts";
 import { growth } from "./measure/growth.ts";
 import { headOfLine } from "./measure/head-of-line.ts";

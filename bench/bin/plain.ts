@@ -1,7 +1,7 @@
-import { parseConfig } from "../../src/config.ts";
-import { createLog } from "../../src/log.ts";
-import { runMain } from "../../src/main.ts";
-import { aborted } from "../../src/signals.ts";
+import { createLog } from "../../src/support/log.ts";
+import { runMain } from "../../src/support/run-command.ts";
+import { aborted } from "../../src/support/signals.ts";
+import { parseConfig } from "../../src/worker/settings.ts";
 import { startPlain } from "../plain.ts";
 
 await runMain(async (signal) => {

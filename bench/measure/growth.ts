@@ -1,4 +1,4 @@
-import { defaults } from "../../src/config.ts";
+import { defaults } from "../../src/worker/settings.ts";
 import { executeOurs, executePlain, type Traffic } from "../in-memory.ts";
 import { openLab, until } from "../lab.ts";
 import type { Measurement, Run } from "../measurement.ts";

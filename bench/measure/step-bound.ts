@@ -1,11 +1,11 @@
 import { Resonate } from "@resonatehq/sdk";
-import { connectLeased } from "../../src/leases.ts";
-import { silentLog } from "../../src/log.ts";
-import { createResonateLogger } from "../../src/resonate-log.ts";
-import { createSemaphore } from "../../src/semaphore.ts";
-import { NEVER_MS } from "../../src/step-options.ts";
-import { createSteps } from "../../src/steps.ts";
-import { createWorkflow } from "../../src/workflow.ts";
+import { createSteps } from "../../src/jobs/deletion/steps.ts";
+import { createWorkflow } from "../../src/jobs/deletion/workflow.ts";
+import { connectLeased } from "../../src/resonate/leases.ts";
+import { createResonateLogger } from "../../src/resonate/log.ts";
+import { silentLog } from "../../src/support/log.ts";
+import { createSemaphore } from "../../src/support/semaphore.ts";
+import { NEVER_MS } from "../../src/worker/step-options.ts";
 import { openLab } from "../lab.ts";
 import { watchLeases } from "../lease-watch.ts";
 import type { Measurement, Run } from "../measurement.ts";

@@ -1,9 +1,9 @@
 import { parseArgs } from "node:util";
-import { parseConfig, readEnv } from "../config.ts";
-import { createKafka, ensureTopics } from "../kafka.ts";
-import { createLog } from "../log.ts";
-import { runMain } from "../main.ts";
-import { redrive } from "../redrive.ts";
+import { createKafka, ensureTopics } from "../kafka/client.ts";
+import { createLog } from "../support/log.ts";
+import { runMain } from "../support/run-command.ts";
+import { redrive } from "../worker/redrive.ts";
+import { parseConfig, readEnv } from "../worker/settings.ts";
 
 await runMain(async (signal) => {
   const { values } = parseArgs({ options: { reason: { type: "string" } } });

@@ -1,10 +1,10 @@
 import { parseArgs } from "node:util";
-import { parseConfig, readEnv } from "../config.ts";
-import { createKafka } from "../kafka.ts";
-import { createLog } from "../log.ts";
-import { runMain } from "../main.ts";
-import { parseCount } from "../parse-count.ts";
-import { seed } from "../seed.ts";
+import { seed } from "../jobs/deletion/seed.ts";
+import { createKafka } from "../kafka/client.ts";
+import { createLog } from "../support/log.ts";
+import { parseCount } from "../support/parse-count.ts";
+import { runMain } from "../support/run-command.ts";
+import { parseConfig, readEnv } from "../worker/settings.ts";
 
 await runMain(async () => {
   const { values } = parseArgs({ options: { number: { type: "string", short: "n", default: "25" } } });

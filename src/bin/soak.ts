@@ -1,7 +1,7 @@
 import { parseArgs } from "node:util";
 import { runSoak } from "../demo/soak.ts";
-import { runMain } from "../main.ts";
-import { parseCount } from "../parse-count.ts";
+import { parseCount } from "../support/parse-count.ts";
+import { runMain } from "../support/run-command.ts";
 
 await runMain(async (signal) => {
   const { values } = parseArgs({

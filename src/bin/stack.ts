@@ -1,8 +1,8 @@
 import { parseArgs } from "node:util";
-import { runMain } from "../main.ts";
-import { parseCount } from "../parse-count.ts";
-import { aborted } from "../signals.ts";
 import { startStack } from "../stack/stack.ts";
+import { parseCount } from "../support/parse-count.ts";
+import { runMain } from "../support/run-command.ts";
+import { aborted } from "../support/signals.ts";
 
 await runMain(async (signal) => {
   const { values } = parseArgs({

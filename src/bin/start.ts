@@ -1,8 +1,8 @@
-import { parseConfig, readEnv } from "../config.ts";
-import { createLog } from "../log.ts";
-import { runMain } from "../main.ts";
-import { aborted } from "../signals.ts";
-import { startWorker } from "../worker.ts";
+import { createLog } from "../support/log.ts";
+import { runMain } from "../support/run-command.ts";
+import { aborted } from "../support/signals.ts";
+import { parseConfig, readEnv } from "../worker/settings.ts";
+import { startWorker } from "../worker/worker.ts";
 
 await runMain(async (signal) => {
   const config = parseConfig(readEnv(process.env));

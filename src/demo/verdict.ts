@@ -1,7 +1,7 @@
 import { styleText } from "node:util";
 import type { KafkaMessage } from "kafkajs";
-import type { LedgerEntry, RecordStore } from "../records.ts";
-import { STEP_ID_HEADER } from "../steps.ts";
+import type { LedgerEntry, RecordStore } from "../jobs/deletion/records.ts";
+import { STEP_ID_HEADER } from "../jobs/deletion/steps.ts";
 
 /** One thing that must hold, and what was seen. */
 export interface Finding {

@@ -9,7 +9,7 @@ import {
   type Request,
   type Response,
 } from "@resonatehq/sdk";
-import { describe } from "../errors.ts";
+import { describe } from "../support/errors.ts";
 import { createListener } from "./listener.ts";
 
 /** Requests and their answers as they pass, for those who count or trace them. */

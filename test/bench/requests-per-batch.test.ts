@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { executeOurs, executePlain } from "../../bench/in-memory.ts";
-import { defaults } from "../../src/config.ts";
+import { defaults } from "../../src/worker/settings.ts";
 
 const segment = Number(defaults.BATCHES_PER_SEGMENT);
 

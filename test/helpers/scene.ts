@@ -9,15 +9,15 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { type Kafka, type KafkaMessage, logLevel, type Message, type Producer } from "kafkajs";
-import { type Config, parseConfig } from "../../src/config.ts";
 import { type ResonateProxy, startResonateProxy } from "../../src/demo/resonate-proxy.ts";
 import { spawnWorker, type WorkerProcess } from "../../src/demo/worker-process.ts";
-import { createKafka, createProducer, ensureTopics } from "../../src/kafka.ts";
-import { silentLog } from "../../src/log.ts";
-import { withTimeout } from "../../src/patience.ts";
-import { openRecords, type RecordStore } from "../../src/records.ts";
+import { openRecords, type RecordStore } from "../../src/jobs/deletion/records.ts";
+import { createKafka, createProducer, ensureTopics } from "../../src/kafka/client.ts";
 import { createBroker } from "../../src/stack/broker/broker.ts";
 import { createResonateServer } from "../../src/stack/resonate-server.ts";
+import { silentLog } from "../../src/support/log.ts";
+import { withTimeout } from "../../src/support/retry.ts";
+import { type Config, parseConfig } from "../../src/worker/settings.ts";
 
 /** The embedded broker and server of a test, or `undefined` where it runs on real ones. */
 type Embedded = Awaited<ReturnType<typeof startEmbedded>> | undefined;

@@ -1,4 +1,4 @@
-import type { Log } from "../../src/log.ts";
+import type { Log } from "../../src/support/log.ts";
 
 /** A log that keeps its lines, each as `level message`. */
 export interface MemoryLog extends Log {

@@ -1,7 +1,7 @@
 import type { TestContext } from "node:test";
 import { Constant, type Context, LocalNetwork, type Logger, Resonate } from "@resonatehq/sdk";
-import { silentLog } from "../../src/log.ts";
-import { createResonateLogger } from "../../src/resonate-log.ts";
+import { createResonateLogger } from "../../src/resonate/log.ts";
+import { silentLog } from "../../src/support/log.ts";
 
 export const silent: Logger = createResonateLogger(silentLog);
 

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { TestContext } from "node:test";
 import { type Logger, type Request, Resonate, type Response } from "@resonatehq/sdk";
-import { connectLeased, type LeasedNetwork } from "../../src/leases.ts";
+import { connectLeased, type LeasedNetwork } from "../../src/resonate/leases.ts";
 import { createResonateServer, type ResonateServer } from "../../src/stack/resonate-server.ts";
 import { silent } from "./unit-resonate.ts";
 import { until } from "./unit-time.ts";

@@ -4,11 +4,11 @@ import { suite, type TestContext, test } from "node:test";
 import { promisify } from "node:util";
 import { gzip, unzip } from "node:zlib";
 import kafkajs, { type IHeaders, type KafkaMessage, type Message } from "kafkajs";
-import { ATTEMPT_HEADER, HEADERS } from "../../src/dead-letter.ts";
 import { createRandom } from "../../src/demo/random.ts";
 import { watchTopic } from "../../src/demo/watch-topic.ts";
-import { ensureTopics } from "../../src/kafka.ts";
-import { STEP_ID_HEADER } from "../../src/steps.ts";
+import { STEP_ID_HEADER } from "../../src/jobs/deletion/steps.ts";
+import { ensureTopics } from "../../src/kafka/client.ts";
+import { ATTEMPT_HEADER, HEADERS } from "../../src/worker/dead-letter.ts";
 import { type Scene, setScene, until } from "../helpers/scene.ts";
 
 /** The header to which `withNullHeader` gives no value. */

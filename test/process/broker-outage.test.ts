@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { suite, type TestContext, test } from "node:test";
 import { watchTopic } from "../../src/demo/watch-topic.ts";
 import type { WorkerProcess } from "../../src/demo/worker-process.ts";
-import { withTimeout } from "../../src/patience.ts";
-import { STEP_ID_HEADER } from "../../src/steps.ts";
+import { STEP_ID_HEADER } from "../../src/jobs/deletion/steps.ts";
+import { withTimeout } from "../../src/support/retry.ts";
 import { follow, isStep } from "../helpers/protocol.ts";
 import {
   beginBrokerOutage,

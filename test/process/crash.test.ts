@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { STEP_ID_HEADER } from "../../src/steps.ts";
+import { STEP_ID_HEADER } from "../../src/jobs/deletion/steps.ts";
 import { follow, isStep, killAt, Lost } from "../helpers/protocol.ts";
 import { setScene, until } from "../helpers/scene.ts";
 

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
-import { withTimeout } from "../../src/patience.ts";
-import { STEP_ID_HEADER } from "../../src/steps.ts";
+import { STEP_ID_HEADER } from "../../src/jobs/deletion/steps.ts";
+import { withTimeout } from "../../src/support/retry.ts";
 import { follow, isStep, Lost } from "../helpers/protocol.ts";
 import { beginServerOutage, type Scene, setScene, until } from "../helpers/scene.ts";
 

@@ -4,8 +4,8 @@ import { DatabaseSync } from "node:sqlite";
 import { suite, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { ATTEMPT_HEADER, HEADERS } from "../../src/dead-letter.ts";
-import { STEP_ID_HEADER } from "../../src/steps.ts";
+import { STEP_ID_HEADER } from "../../src/jobs/deletion/steps.ts";
+import { ATTEMPT_HEADER, HEADERS } from "../../src/worker/dead-letter.ts";
 import { countCreated } from "../helpers/protocol.ts";
 import { type Scene, setScene, until } from "../helpers/scene.ts";
 

@@ -3,7 +3,7 @@ import { suite, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { watchRunningSteps } from "../../src/demo/running-steps.ts";
 import type { WorkerProcess } from "../../src/demo/worker-process.ts";
-import { STEP_ID_HEADER } from "../../src/steps.ts";
+import { STEP_ID_HEADER } from "../../src/jobs/deletion/steps.ts";
 import { follow, holdAt, isStep, type Passing } from "../helpers/protocol.ts";
 import { linesWith, partitionsOf, type Scene, setScene, until, within } from "../helpers/scene.ts";
 

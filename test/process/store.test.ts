@@ -4,8 +4,8 @@ import { rm } from "node:fs/promises";
 import { DatabaseSync } from "node:sqlite";
 import { suite, test } from "node:test";
 import { promisify } from "node:util";
-import { HEADERS } from "../../src/dead-letter.ts";
 import type { WorkerProcess } from "../../src/demo/worker-process.ts";
+import { HEADERS } from "../../src/worker/dead-letter.ts";
 import { type Scene, setScene, until } from "../helpers/scene.ts";
 
 const run = promisify(execFile);

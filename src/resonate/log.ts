@@ -1,0 +1,24 @@
+import type { Logger } from "@resonatehq/sdk";
+import type { Log } from "../support/log.ts";
+
+/** Between two lines about the same trouble: an outage of the server fails every request of every execution. */
+const SAME_LINE_INTERVAL_MS = 5000;
+
+/** The SDK's warnings and errors as lines of `log`; what repeats is shown at most every five seconds. */
+export const createResonateLogger = (log: Log): Logger => {
+  const shownAt = new Map<string, number>();
+  const show = (write: (line: string) => void, fields: Record<string, unknown>, message: string) => {
+    const line = typeof fields.error === "string" ? `${message}: ${fields.error}` : message;
+    const now = Date.now();
+    if (now - (shownAt.get(line) ?? 0) < SAME_LINE_INTERVAL_MS) return;
+    if (shownAt.size > 1000) shownAt.clear();
+    shownAt.set(line, now);
+    write(`resonate: ${line}`);
+  };
+  return {
+    debug: () => {},
+    info: () => {},
+    warn: (fields, message) => show(log.warn, fields, message),
+    error: (fields, message) => show(log.error, fields, message),
+  };
+};

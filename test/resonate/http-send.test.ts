@@ -1,0 +1,153 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { text } from "node:stream/consumers";
+import { type TestContext, test } from "node:test";
+import { isRequest, type Request, ResonateTimeoutException } from "@resonatehq/sdk";
+import { createHttpSend, type HttpSendOptions } from "../../src/resonate/http-send.ts";
+import { silent } from "../helpers/unit-resonate.ts";
+
+type Release = Extract<Request, { kind: "task.release" }>;
+
+const releaseOf = (corrId: string): Release => ({
+  kind: "task.release",
+  head: { corrId, version: "1" },
+  data: { id: "record", version: 1 },
+});
+
+/** What a server says to `request` when all is well. */
+const answerTo = ({ kind, head: { corrId, version } }: Request, status = 200) =>
+  JSON.stringify({ kind, head: { corrId, status, version }, data: status === 200 ? {} : "refused" });
+
+type Reply = (request: Request, response: ServerResponse, incoming: IncomingMessage) => void;
+
+/** A server that replies as it is told, and a sender of requests to it. */
+const build = async (t: TestContext, reply: Reply, options: Partial<HttpSendOptions> = {}) => {
+  let connections = 0;
+  const received: Request[] = [];
+  const server = createServer(async (incoming, response) => {
+    const request: unknown = JSON.parse(await text(incoming));
+    assert.ok(isRequest(request));
+    received.push(request);
+    reply(request, response, incoming);
+  });
+  server.on("connection", () => (connections += 1));
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const address = server.address();
+  assert.ok(address !== null && typeof address !== "string");
+  const warnings: unknown[] = [];
+  const logger = { ...silent, warn: ({ error }: Record<string, unknown>) => void warnings.push(error) };
+  const url = `http://127.0.0.1:${address.port}`;
+  const http = createHttpSend({ url, token: "", logger, ...options });
+  const close = async () => {
+    server.closeAllConnections();
+    if (server.listening) await once(server.close(), "close");
+  };
+  t.after(async () => {
+    http[Symbol.dispose]();
+    await close();
+  });
+  return { ...http, warnings, received, close, connections: () => connections, server };
+};
+
+test("requests in turn share one connection, which ends with the sender", async (t) => {
+  const { send, connections, server, ...http } = await build(t, (request, response) =>
+    response.end(answerTo(request)),
+  );
+  for (const corrId of ["1", "2", "3"]) {
+    const answer = await send(releaseOf(corrId));
+    assert.deepEqual([answer.kind, answer.head.corrId, answer.head.status], ["task.release", corrId, 200]);
+  }
+  assert.equal(connections(), 1);
+  http[Symbol.dispose]();
+  const closed = once(server, "close");
+  server.close();
+  await closed;
+});
+
+test("the token goes along in header and head, and is absent where there is none", async (t) => {
+  const seen: unknown[] = [];
+  const reply: Reply = (request, response, { headers }) => {
+    seen.push([headers.authorization, request.head.auth]);
+    response.end(answerTo(request));
+  };
+  const withToken = await build(t, reply, { token: "s3cret" });
+  const without = await build(t, reply);
+  await withToken.send(releaseOf("1"));
+  await without.send(releaseOf("2"));
+  assert.deepEqual(seen, [
+    ["Bearer s3cret", "s3cret"],
+    [undefined, undefined],
+  ]);
+});
+
+test("a refusal of the protocol is an answer", async (t) => {
+  const { send, warnings } = await build(t, (request, response) =>
+    response.writeHead(409).end(answerTo(request, 409)),
+  );
+  assert.equal((await send(releaseOf("1"))).head.status, 409);
+  assert.deepEqual(warnings, []);
+});
+
+const failures: Record<string, { reply: Reply; expected: RegExp }> = {
+  "a status that is not the protocol's": {
+    reply: (request, response) => response.writeHead(503).end(answerTo(request)),
+    expected: /HTTP 503/,
+  },
+  "an answer that is no JSON": {
+    reply: (_request, response) => response.writeHead(404).end("<html>"),
+    expected: /JSON/,
+  },
+  "the answer to another request": {
+    reply: (request, response) =>
+      response.end(answerTo({ ...request, head: { ...request.head, corrId: "other" } })),
+    expected: /does not match/,
+  },
+  "an answer of another kind": {
+    reply: ({ head }, response) => response.end(answerTo({ kind: "debug.reset", head, data: {} })),
+    expected: /does not match/,
+  },
+  "an answer that breaks off": {
+    reply: (request, response) => {
+      response.writeHead(200, { "content-length": 1000 });
+      response.write(answerTo(request), () => response.destroy());
+    },
+    expected: /aborted|terminated|closed/,
+  },
+  "silence before the answer": { reply: () => {}, expected: /no answer within 50 ms/ },
+  "silence amid the answer": {
+    reply: (_request, response) => response.writeHead(200).write("{"),
+    expected: /no answer within 50 ms|aborted/,
+  },
+};
+
+for (const [what, { reply, expected }] of Object.entries(failures)) {
+  test(`${what} is a failure that the SDK tries again, and is told in the log`, async (t) => {
+    const { send, warnings, received } = await build(t, reply, { timeoutMs: 50 });
+    await assert.rejects(send(releaseOf("1")), (error) => {
+      assert.ok(error instanceof ResonateTimeoutException);
+      assert.match(error.message, expected);
+      return true;
+    });
+    assert.equal(received.length, 1, "the request had arrived");
+    assert.equal(warnings.length, 1);
+    assert.match(String(warnings[0]), expected);
+  });
+}
+
+test("a server that is gone is such a failure too, and one that is back is found", async (t) => {
+  const { send, close, server, received } = await build(t, (request, response) =>
+    response.end(answerTo(request)),
+  );
+  await send(releaseOf("1"));
+  const address = server.address();
+  assert.ok(address !== null && typeof address !== "string");
+  await close();
+  await assert.rejects(send(releaseOf("2")), ResonateTimeoutException);
+  await once(server.listen(address.port, "127.0.0.1"), "listening");
+  assert.equal((await send(releaseOf("3"))).head.status, 200);
+  assert.deepEqual(
+    received.map(({ head }) => head.corrId),
+    ["1", "3"],
+  );
+});
