@@ -130,7 +130,7 @@ export const executeOurs = (batches: number, batchesPerSegment: number): Promise
 export const executePlain = (batches: number): Promise<Traffic> =>
   execute((resonate) => {
     const config = {
-      TOPIC_DELETED: "completions",
+      TOPIC_COMPLETIONS: "completions",
       BATCH_SIZE: 1,
       BATCH_PAUSE_MS: PAUSE_MS,
       SIMULATED_LATENCY_MS: 0,

@@ -7,7 +7,8 @@ import { type Kafka, logLevel, type Producer } from "kafkajs";
 import { type ResonateProxy, startResonateProxy } from "../src/demo/resonate-proxy.ts";
 import { spawnWorker, type WorkerProcess } from "../src/demo/worker-process.ts";
 import { openRecords, type RecordStore } from "../src/jobs/deletion/records.ts";
-import { createKafka, createProducer, ensureTopics } from "../src/kafka/client.ts";
+import { createKafka, createProducer } from "../src/kafka/client.ts";
+import { ensureTopics } from "../src/kafka/topics.ts";
 import { silentLog } from "../src/support/log.ts";
 import { type Config, parseConfig } from "../src/worker/settings.ts";
 import { externalStack, PLAIN, startStackProcess } from "./processes.ts";
@@ -46,9 +47,9 @@ export const openLab = async ({ settings: own = {}, delayMs = 0 }: LabOptions = 
   const settings = {
     KAFKA_BROKERS: stack.kafkaBrokers,
     KAFKA_GROUP_ID: `bench-${run}`,
-    TOPIC_TO_DELETE: `bench-${run}.to-delete`,
-    TOPIC_DELETED: `bench-${run}.deleted`,
-    TOPIC_DEAD_LETTER: `bench-${run}.dead-letters`,
+    TOPIC_SOURCE: `bench-${run}.to-delete`,
+    TOPIC_COMPLETIONS: `bench-${run}.deleted`,
+    TOPIC_DEAD_LETTERS: `bench-${run}.dead-letters`,
     RESONATE_URL: stack.resonateUrl,
     RESONATE_GROUP: `bench-${run}`,
     RECORDS_DB: join(folder, "records.db"),
@@ -93,7 +94,7 @@ export const openLab = async ({ settings: own = {}, delayMs = 0 }: LabOptions = 
       }));
       for (let i = 0; i < count; i += MESSAGES_PER_SEND) {
         await producer.send({
-          topic: config.TOPIC_TO_DELETE,
+          topic: config.TOPIC_SOURCE,
           messages: messages.slice(i, i + MESSAGES_PER_SEND),
         });
       }

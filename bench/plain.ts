@@ -8,7 +8,7 @@ import type { Config } from "../src/worker/settings.ts";
 export interface PlainEffects {
   readonly records: Pick<RecordStore, "deleteBatch">;
   readonly producer: Pick<Producer, "send">;
-  readonly config: Pick<Config, "TOPIC_DELETED" | "BATCH_SIZE" | "BATCH_PAUSE_MS" | "SIMULATED_LATENCY_MS">;
+  readonly config: Pick<Config, "TOPIC_COMPLETIONS" | "BATCH_SIZE" | "BATCH_PAUSE_MS" | "SIMULATED_LATENCY_MS">;
 }
 
 /** The straightforward workflow: a loop with `ctx.sleep`, every option the SDK's default. */
@@ -18,7 +18,7 @@ export const createPlainWorkflow = ({ records, producer, config }: PlainEffects)
     return records.deleteBatch({ stepId: ctx.id, recordId, batch, size: config.BATCH_SIZE }).rowsRemain;
   };
   const enqueueCompletion = async (_: Context, recordId: string): Promise<void> => {
-    await producer.send({ topic: config.TOPIC_DELETED, messages: [{ key: recordId, value: recordId }] });
+    await producer.send({ topic: config.TOPIC_COMPLETIONS, messages: [{ key: recordId, value: recordId }] });
   };
   return function* workflow(ctx: Context, recordId: string): Generator<unknown, void, unknown> {
     for (let batch = 0; yield* ctx.run(deleteBatch, recordId, batch); batch++) {
@@ -42,7 +42,7 @@ export const startPlain = async (config: Config, log: Log): Promise<void> => {
 
   const consumer = kafka.consumer({ groupId: config.KAFKA_GROUP_ID });
   await consumer.connect();
-  await consumer.subscribe({ topic: config.TOPIC_TO_DELETE, fromBeginning: true });
+  await consumer.subscribe({ topic: config.TOPIC_SOURCE, fromBeginning: true });
   await consumer.run({
     eachMessage: async ({ message }) => {
       const recordId = String(JSON.parse(String(message.value)));

@@ -1,12 +1,12 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { runMain } from "../src/support/run-command.ts";
+import { runCommand } from "../src/support/run-command.ts";
 import { describeMachine } from "./machine.ts";
 import { writeReport } from "./report.ts";
 import { chooseMeasurements, runSuite } from "./suite.ts";
 
-await runMain(async (signal) => {
+await runCommand(async (signal) => {
   const { values } = parseArgs({
     options: { only: { type: "string" }, quick: { type: "boolean", default: false } },
   });

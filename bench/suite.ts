@@ -1,5 +1,5 @@
 import { styleText } from "node:util";
-import { ConfigError } from "../src/worker/settings.ts";
+import { SettingsError } from "../src/support/settings.ts";
 import { dispatch } from "./measure/dispatch.ts";
 import { growth } from "./measure/growth.ts";
 import { headOfLine } from "./measure/head-of-line.ts";
@@ -26,7 +26,7 @@ const all: readonly Measurement[] = [
 /**
  * The measurements that `names` lists, commas between; all where it is absent.
  *
- * @throws {ConfigError}
+ * @throws {SettingsError}
  */
 export const chooseMeasurements = (names: string | undefined): readonly Measurement[] => {
   if (names === undefined) return all;
@@ -34,7 +34,7 @@ export const chooseMeasurements = (names: string | undefined): readonly Measurem
   return names.split(",").map((name) => {
     const found = all.find((measurement) => measurement.name === name.trim());
     if (found) return found;
-    throw new ConfigError([`--only: expected some of ${known}, got ${JSON.stringify(name)}`]);
+    throw new SettingsError([`--only: expected some of ${known}, got ${JSON.stringify(name)}`]);
   });
 };
 

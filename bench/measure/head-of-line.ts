@@ -18,7 +18,7 @@ const run = async ({ quick, signal, onProgress }: Run) => {
     settings: { TOPIC_PARTITIONS: "1", SIMULATED_LATENCY_MS: String(STEP_MS), BATCH_SIZE: "1" },
   });
   const worker = await lab.startWorker();
-  await using completed = await watchTopic(lab.kafka, lab.config.TOPIC_DELETED);
+  await using completed = await watchTopic(lab.kafka, lab.config.TOPIC_COMPLETIONS);
 
   /** Time from producing a record of one batch to its completion, in milliseconds, one record after the other. */
   const probe = async (what: string, from: number) => {
@@ -59,7 +59,7 @@ const run = async ({ quick, signal, onProgress }: Run) => {
     ],
     notes: [
       `Ahead of it are ${long} executions that have begun; before that they are dispatched, which took ${format(dispatchMs)} ms for all.`,
-      "A long record is one of many batches and the pauses between them. A long step is another matter: DELETE_CONCURRENCY of them at once, and every record's next step waits.",
+      "A long record is one of many batches and the pauses between them. A long step is another matter: STEP_CONCURRENCY of them at once, and every record's next step waits.",
     ],
     tables: [
       {

@@ -23,7 +23,7 @@ const measureRate = async (workers: number, windowMs: number, signal: AbortSigna
       TOPIC_PARTITIONS: String(PARTITIONS),
       SIMULATED_LATENCY_MS: String(STEP_MS),
       // One step at a time, so that the steps are the bottleneck, and not the machine.
-      DELETE_CONCURRENCY: "1",
+      STEP_CONCURRENCY: "1",
       MAX_IN_FLIGHT: "20",
     },
   });
@@ -34,7 +34,7 @@ const measureRate = async (workers: number, windowMs: number, signal: AbortSigna
     () => started.every(({ lines }) => share.test(lines.findLast((line) => line.includes("joined")) ?? "")),
     { signal },
   );
-  await using completed = await watchTopic(lab.kafka, lab.config.TOPIC_DELETED);
+  await using completed = await watchTopic(lab.kafka, lab.config.TOPIC_COMPLETIONS);
   for (let partition = 0; partition < PARTITIONS; partition++) {
     await lab.seed((RECORDS_PER_WORKER * workers) / PARTITIONS, { partition });
   }
@@ -78,7 +78,7 @@ const run = async ({ quick, signal, onProgress }: Run) => {
 export const scaleOut: Measurement = {
   name: "scale-out",
   title: "Scale out",
-  method: `Records of one batch finished per second, from completions in their topic over ${WINDOW_MS / 1000} s, after ${WARM_UP_MS / 1000} s of warm-up, with 1, 2 and 4 worker processes on ${PARTITIONS} partitions. A step takes ${STEP_MS} ms and each worker runs one at a time (DELETE_CONCURRENCY=1), so that steps are the bottleneck and not this machine's processors.`,
+  method: `Records of one batch finished per second, from completions in their topic over ${WINDOW_MS / 1000} s, after ${WARM_UP_MS / 1000} s of warm-up, with 1, 2 and 4 worker processes on ${PARTITIONS} partitions. A step takes ${STEP_MS} ms and each worker runs one at a time (STEP_CONCURRENCY=1), so that steps are the bottleneck and not this machine's processors.`,
   seconds: 105,
   run,
 };

@@ -11,7 +11,7 @@ import { watchLeases } from "../lease-watch.ts";
 import type { Measurement, Run } from "../measurement.ts";
 
 const EXECUTIONS = 500;
-const DELETE_CONCURRENCY = 16;
+const STEP_CONCURRENCY = 16;
 const STEP_MS = 200;
 /** From the start to the moment at which all wake, in milliseconds: their first steps are done by then. */
 const WAKE_AFTER_MS = 10_000;
@@ -48,12 +48,12 @@ const run = async ({ quick, onProgress }: Run) => {
     },
     producer: lab.producer,
     topics: {
-      source: config.TOPIC_TO_DELETE,
-      completions: config.TOPIC_DELETED,
-      deadLetters: config.TOPIC_DEAD_LETTER,
+      source: config.TOPIC_SOURCE,
+      completions: config.TOPIC_COMPLETIONS,
+      deadLetters: config.TOPIC_DEAD_LETTERS,
     },
     batchSize: 1,
-    running: createSemaphore(DELETE_CONCURRENCY),
+    running: createSemaphore(STEP_CONCURRENCY),
     latencyMs: STEP_MS,
     failureRate: 0,
     random: () => 0.5,
@@ -103,8 +103,8 @@ const run = async ({ quick, onProgress }: Run) => {
   return {
     findings: [
       {
-        claim: `at most ${DELETE_CONCURRENCY} steps at once, however many executions are awake`,
-        holds: most <= DELETE_CONCURRENCY,
+        claim: `at most ${STEP_CONCURRENCY} steps at once, however many executions are awake`,
+        holds: most <= STEP_CONCURRENCY,
         seen: `${most} at once, while up to ${mostHeld} executions were awake`,
       },
       {

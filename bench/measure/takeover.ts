@@ -45,7 +45,7 @@ const strikeRepeatedly = async (
       SIMULATED_LATENCY_MS: String(STEP_MS),
       BATCH_PAUSE_MS: "200",
       BATCH_SIZE: "1",
-      DELETE_CONCURRENCY: String(RECORDS),
+      STEP_CONCURRENCY: String(RECORDS),
     },
   });
   const proxy = await lab.watchRequests();

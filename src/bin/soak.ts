@@ -1,9 +1,9 @@
 import { parseArgs } from "node:util";
 import { runSoak } from "../demo/soak.ts";
-import { parseCount } from "../support/parse-count.ts";
-import { runMain } from "../support/run-command.ts";
+import { runCommand } from "../support/run-command.ts";
+import { parseCount } from "../support/settings.ts";
 
-await runMain(async (signal) => {
+await runCommand(async (signal) => {
   const { values } = parseArgs({
     options: {
       records: { type: "string", default: "2000" },

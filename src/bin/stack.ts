@@ -1,10 +1,10 @@
 import { parseArgs } from "node:util";
 import { startStack } from "../stack/stack.ts";
-import { parseCount } from "../support/parse-count.ts";
-import { runMain } from "../support/run-command.ts";
+import { runCommand } from "../support/run-command.ts";
+import { parseCount } from "../support/settings.ts";
 import { aborted } from "../support/signals.ts";
 
-await runMain(async (signal) => {
+await runCommand(async (signal) => {
   const { values } = parseArgs({
     options: {
       "kafka-port": { type: "string", default: "9092" },

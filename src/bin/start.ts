@@ -1,11 +1,15 @@
+import { parseArgs } from "node:util";
+import { loadJob } from "../jobs/load-job.ts";
 import { createLog } from "../support/log.ts";
-import { runMain } from "../support/run-command.ts";
+import { runCommand } from "../support/run-command.ts";
+import { readEnv } from "../support/settings.ts";
 import { aborted } from "../support/signals.ts";
-import { parseConfig, readEnv } from "../worker/settings.ts";
 import { startWorker } from "../worker/worker.ts";
 
-await runMain(async (signal) => {
-  const config = parseConfig(readEnv(process.env));
-  await using worker = await startWorker({ config, log: createLog(`worker ${process.pid}`), signal });
+await runCommand(async (signal) => {
+  const { positionals } = parseArgs({ allowPositionals: true });
+  const job = await loadJob(positionals);
+  const log = createLog(`worker ${process.pid}`);
+  await using worker = await startWorker({ job, env: readEnv(process.env), log, signal });
   await Promise.race([aborted(signal), worker.failed]);
 });

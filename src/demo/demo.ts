@@ -3,13 +3,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { styleText } from "node:util";
+import { job } from "../jobs/deletion/job.ts";
 import { type LedgerEntry, openRecords } from "../jobs/deletion/records.ts";
-import { type SeededRecord, seed } from "../jobs/deletion/seed.ts";
-import type { Steps } from "../jobs/deletion/steps.ts";
+import type { SeededRecord } from "../jobs/deletion/seed.ts";
+import type { DeletionSteps } from "../jobs/deletion/steps.ts";
 import { createKafka } from "../kafka/client.ts";
 import { startStack } from "../stack/stack.ts";
 import { silentLog } from "../support/log.ts";
-import { parseConfig } from "../worker/settings.ts";
+import { seed } from "../worker/seed.ts";
+import { parseJobSettings } from "../worker/settings.ts";
 import { type RunningStep, watchRunningSteps } from "./running-steps.ts";
 import { type Finding, judge, printFindings, toCompletion } from "./verdict.ts";
 import { watchTopic } from "./watch-topic.ts";
@@ -27,7 +29,7 @@ const LEASE_TTL_MS = 3000;
 /** What is not done by then is a failure. */
 const deadlineMs = (count: number) => 55_000 + Math.max(0, count - 25) * 100;
 const POLL_MS = 100;
-const DELETE_BATCH = "deleteBatch" satisfies keyof Steps;
+const DELETE_BATCH = "deleteBatch" satisfies keyof DeletionSteps;
 const PROGRESS_MS = 1000;
 
 /**
@@ -58,7 +60,7 @@ export const runDemo = async ({ count, print, signal }: DemoOptions): Promise<bo
     BATCH_PAUSE_MS: "300",
     RETRY_DELAY_MS: "500",
   };
-  const config = parseConfig(settings);
+  const config = parseJobSettings(job, settings);
   const records = opened.use(openRecords(config.RECORDS_DB, { worker: "demo" }));
   const kafka = createKafka(config, { clientId: "demo", log: silentLog });
 
@@ -92,10 +94,11 @@ export const runDemo = async ({ count, print, signal }: DemoOptions): Promise<bo
   };
 
   const seeded: SeededRecord[] = [];
-  for await (const record of seed({ config, kafka, count, random: Math.random })) seeded.push(record);
+  for await (const record of seed({ job, settings: config, kafka, count, random: Math.random }))
+    seeded.push(record);
   batches = seeded.reduce((sum, { rows }) => sum + Math.ceil(rows / config.BATCH_SIZE), 0);
   print(`Seeded ${count} records, ${batches} batches of ${config.BATCH_SIZE} rows`);
-  const completed = opened.use(await watchTopic(kafka, config.TOPIC_DELETED));
+  const completed = opened.use(await watchTopic(kafka, config.TOPIC_COMPLETIONS));
   const completedIds = () => completed.messages.map((message) => toCompletion(message).recordId);
 
   let nextProgress = 0;
@@ -129,11 +132,11 @@ export const runDemo = async ({ count, print, signal }: DemoOptions): Promise<bo
 
   await until("every record to be completed", () => {
     const ids = new Set(completedIds());
-    return seeded.every(({ recordId }) => ids.has(recordId));
+    return seeded.every(({ key }) => ids.has(key));
   });
 
   const findings = [
-    ...judge({ seeded, records, completions: completed.messages.map(toCompletion) }),
+    ...judge({ seeded, records, completions: completed.messages.map(toCompletion), steps }),
     describeTakeover(struck, goesOnAt, records.ledger()),
   ];
   printFindings(findings, print);
@@ -162,8 +165,8 @@ const describeTakeover = (
 ): Finding => {
   const ms = goesOnAt - at;
   const batches = cut.filter(({ name }) => name === DELETE_BATCH);
-  const finished = batches.filter(({ stepId }) =>
-    ledger.some((entry) => entry.stepId === stepId && (entry.worker !== worker || entry.appliedAt <= at)),
+  const finished = batches.filter(({ key }) =>
+    ledger.some((entry) => entry.key === key && (entry.worker !== worker || entry.appliedAt <= at)),
   );
   return {
     claim: "the survivor went on where the dead worker stopped",
@@ -174,7 +177,7 @@ const describeTakeover = (
 
 const describeOrder = (seeded: readonly SeededRecord[], completed: readonly string[]): string => {
   const place = new Map([...new Set(completed)].map((recordId, i) => [recordId, i]));
-  const places = seeded.map(({ recordId }) => place.get(recordId) ?? Number.POSITIVE_INFINITY);
+  const places = seeded.map(({ key }) => place.get(key) ?? Number.POSITIVE_INFINITY);
   const overtook = places.filter((own, i) => places.slice(0, i).some((earlier) => earlier > own)).length;
   return `order: ${overtook} of ${seeded.length} records were done before one that had arrived ahead of them`;
 };

@@ -23,11 +23,11 @@ interface WorkerEnd {
 /** Worker processes, and what befalls them. */
 export interface Faults extends AsyncDisposable {
   /**
-   * Step ids of completions that were in flight when a fault struck, or began at a worker that was frozen or
+   * Keys of completions that were in flight when a fault struck, or began at a worker that was frozen or
    * stopping: only these may have been published again.
    */
   readonly completionsInFlight: ReadonlySet<string>;
-  /** Step ids of completions that were taken over while they ran, be it for a fault or since the server was too slow. */
+  /** Keys of completions that were taken over while they ran, be it for a fault or since the server was too slow. */
   readonly completionsTakenOver: ReadonlySet<string>;
   /** Strikes one worker at random with SIGKILL, SIGTERM or SIGSTOP, and now and then cuts all connections. */
   strike(): void;
@@ -65,8 +65,8 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
     running.add(worker);
     return worker;
   };
-  const note = ({ name, stepId }: RunningStep) => {
-    if (name === "enqueueCompletion") completionsInFlight.add(stepId);
+  const note = ({ name, key }: RunningStep) => {
+    if (name === "enqueueCompletion") completionsInFlight.add(key);
   };
   const noteAll = () => steps.at().forEach(note);
   // Its request was on the way when the fault struck: the step runs after the thaw, or is cut short by the stop.
@@ -79,8 +79,8 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
     stopped.push(endOf(worker).finally(() => stopping.delete(worker)));
     worker.kill("SIGTERM");
   };
-  steps.onTakenOver = ({ name, stepId }) => {
-    if (name === "enqueueCompletion") completionsTakenOver.add(stepId);
+  steps.onTakenOver = ({ name, key }) => {
+    if (name === "enqueueCompletion") completionsTakenOver.add(key);
   };
   const replace = (worker: WorkerProcess, signal: "SIGKILL" | "SIGTERM") => {
     running.delete(worker);

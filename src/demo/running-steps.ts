@@ -1,8 +1,12 @@
 import type { Request } from "@resonatehq/sdk";
+import { decodeCall } from "../resonate/call.ts";
+import { KEY_TAG } from "../worker/execution.ts";
 
 /** A step from the creation of its promise to its settlement. */
 export interface RunningStep {
   readonly stepId: string;
+  /** Its idempotency key. */
+  readonly key: string;
   /** The name of its function. */
   readonly name: string;
   readonly recordId: string;
@@ -17,20 +21,19 @@ export interface RunningSteps {
   /** Replace these to be told of each step as it begins, and as its execution's lease goes to another while it runs. */
   onBegun: (step: RunningStep) => void;
   onTakenOver: (step: RunningStep) => void;
+  /** How many executions of a record have begun the step `name`: more than one is one too many. */
+  executionsWith(name: string, recordId: string): number;
   /** The steps in flight at `worker`, or at all workers. */
   at(worker?: string): RunningStep[];
 }
-
-/** The name of the function that a promise's parameter calls; empty where it calls none. */
-export const readFunctionName = (data: unknown): string => {
-  const call: unknown = typeof data === "string" && data !== "" ? JSON.parse(atob(data)) : undefined;
-  return call !== null && typeof call === "object" && "func" in call ? String(call.func) : "";
-};
 
 /** Starts with no step in flight. */
 export const watchRunningSteps = (): RunningSteps => {
   const holders = new Map<string, string>();
   const inFlight = new Map<string, RunningStep & { task: string }>();
+  /** Ids of all steps that were begun, by name and record. */
+  const begun = new Map<string, Set<string>>();
+  const keyOf = (name: string, recordId: string) => `${name} ${recordId}`;
   const steps: RunningSteps = {
     onBegun: () => {},
     onTakenOver: () => {},
@@ -49,11 +52,15 @@ export const watchRunningSteps = (): RunningSteps => {
       else if (action.data.tags["resonate:scope"] === "local") {
         const recordId = action.data.tags["resonate:origin"] ?? task;
         const worker = holders.get(task) ?? "";
-        const step = { task, stepId, name: readFunctionName(action.data.param.data), recordId, worker };
+        const name = decodeCall(action.data.param).func;
+        const key = action.data.tags[KEY_TAG] ?? "";
+        const step = { task, stepId, key, name, recordId, worker };
         inFlight.set(stepId, step);
+        begun.getOrInsertComputed(keyOf(name, recordId), () => new Set<string>()).add(stepId);
         steps.onBegun(step);
       }
     },
+    executionsWith: (name, recordId) => begun.get(keyOf(name, recordId))?.size ?? 0,
     at: (worker) => [...inFlight.values()].filter((step) => worker === undefined || step.worker === worker),
   };
   return steps;

@@ -4,13 +4,15 @@ import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { styleText } from "node:util";
 import type { Message } from "kafkajs";
+import { job } from "../jobs/deletion/job.ts";
 import { openRecords } from "../jobs/deletion/records.ts";
 import { randomRows } from "../jobs/deletion/seed.ts";
-import { createKafka, createProducer, ensureTopics } from "../kafka/client.ts";
+import { createKafka, createProducer } from "../kafka/client.ts";
+import { ensureTopics } from "../kafka/topics.ts";
 import { startStack } from "../stack/stack.ts";
 import { silentLog } from "../support/log.ts";
 import { retryUntilDone } from "../support/retry.ts";
-import { parseConfig } from "../worker/settings.ts";
+import { parseJobSettings } from "../worker/settings.ts";
 import { createFaults } from "./faults.ts";
 import { createRandom } from "./random.ts";
 import { startResonateProxy } from "./resonate-proxy.ts";
@@ -70,9 +72,9 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
   const settings = {
     KAFKA_BROKERS: external?.kafkaBrokers ?? stack?.kafkaBrokers ?? "",
     KAFKA_GROUP_ID: `soak-${run}`,
-    TOPIC_TO_DELETE: `soak-${run}.to-delete`,
-    TOPIC_DELETED: `soak-${run}.deleted`,
-    TOPIC_DEAD_LETTER: `soak-${run}.dead-letters`,
+    TOPIC_SOURCE: `soak-${run}.to-delete`,
+    TOPIC_COMPLETIONS: `soak-${run}.deleted`,
+    TOPIC_DEAD_LETTERS: `soak-${run}.dead-letters`,
     RESONATE_URL: proxy.url,
     RESONATE_GROUP: `soak-${run}`,
     RECORDS_DB: join(folder, "records.db"),
@@ -82,15 +84,15 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
     SIMULATED_FAILURE_RATE: "0.1",
     RETRY_DELAY_MS: "200",
   };
-  const config = parseConfig(settings);
+  const config = parseJobSettings(job, settings);
   const kafka = createKafka(config, { clientId: "soak", log: silentLog });
   await ensureTopics(kafka, config);
   const store = opened.use(openRecords(config.RECORDS_DB, { worker: "soak" }));
   const producer = createProducer(kafka);
   await producer.connect();
   opened.defer(() => producer.disconnect());
-  const completed = opened.use(await watchTopic(kafka, config.TOPIC_DELETED));
-  const deadLetters = opened.use(await watchTopic(kafka, config.TOPIC_DEAD_LETTER));
+  const completed = opened.use(await watchTopic(kafka, config.TOPIC_COMPLETIONS));
+  const deadLetters = opened.use(await watchTopic(kafka, config.TOPIC_DEAD_LETTERS));
 
   const faults = opened.use(
     await createFaults({
@@ -105,7 +107,7 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
   );
   print(`Soak of ${count} records on ${options.workers} workers with ${kills} kills, seed ${seed}`);
 
-  const seeded: { recordId: string; rows: number }[] = [];
+  const seeded: { key: string; rows: number }[] = [];
   let bad = 0;
   const arrive = async (until: number) => {
     const rows = new Map<string, number>();
@@ -113,14 +115,14 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
     while (seeded.length < until) {
       const recordId = `soak-${run}-${seeded.length}`;
       rows.set(recordId, randomRows(config.BATCH_SIZE, random));
-      seeded.push({ recordId, rows: rows.get(recordId) ?? 0 });
+      seeded.push({ key: recordId, rows: rows.get(recordId) ?? 0 });
       messages.push({ key: recordId, value: JSON.stringify(recordId) });
       if (seeded.length % 50 === 0)
         messages.push({ key: "bad", value: BAD_VALUES[bad++ % BAD_VALUES.length] ?? null });
     }
     // A frozen worker may hold the row store's lock, and only this process thaws it: so it must not block in wait.
     await retryUntilDone(async () => store.addRows(rows), { signal, onFailure: () => {} });
-    if (messages.length > 0) await producer.send({ topic: config.TOPIC_TO_DELETE, acks: -1, messages });
+    if (messages.length > 0) await producer.send({ topic: config.TOPIC_SOURCE, acks: -1, messages });
   };
 
   const durationMs = 1000 * Math.max(count / RECORDS_PER_SECOND, kills * SECONDS_PER_FAULT);
@@ -168,7 +170,7 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
 
   const completions = completed.messages.map(toCompletion);
   const findings: Finding[] = [
-    ...judge({ seeded, records: store, completions }),
+    ...judge({ seeded, records: store, completions, steps }),
     judgeRepeats(completions, faults),
     { claim: "every bad message is a dead letter", holds: buried() === bad, seen: `${buried()} of ${bad}` },
     {

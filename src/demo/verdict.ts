@@ -1,7 +1,8 @@
 import { styleText } from "node:util";
 import type { KafkaMessage } from "kafkajs";
 import type { LedgerEntry, RecordStore } from "../jobs/deletion/records.ts";
-import { STEP_ID_HEADER } from "../jobs/deletion/steps.ts";
+import { IDEMPOTENCY_KEY_HEADER } from "../worker/publish.ts";
+import type { RunningSteps } from "./running-steps.ts";
 
 /** One thing that must hold, and what was seen. */
 export interface Finding {
@@ -13,37 +14,37 @@ export interface Finding {
 /** One message of the completions topic. */
 export interface Completion {
   readonly recordId: string;
-  /** The same for repeats of one completion. */
-  readonly stepId: string;
+  /** Idempotency key: the same for repeats of one completion. */
+  readonly key: string;
 }
 
 /** What a run left behind. */
 export interface Outcome {
-  readonly seeded: readonly { readonly recordId: string; readonly rows: number }[];
+  readonly seeded: readonly { readonly key: string; readonly rows: number }[];
   readonly records: Pick<RecordStore, "countRows" | "ledger">;
   readonly completions: readonly Completion[];
+  readonly steps: Pick<RunningSteps, "executionsWith">;
 }
 
 const sum = (numbers: readonly number[]) => numbers.reduce((total, n) => total + n, 0);
 
-/** Batches applied more than once: the same batch of the same record under two step ids. */
+/** Batches applied more than once: the same batch of the same record under two keys. */
 const findDoubles = (ledger: readonly LedgerEntry[]): number => {
   const applied = Map.groupBy(ledger, ({ recordId, batch }) => `${recordId} ${batch}`);
   return sum([...applied.values()].map((entries) => entries.length - 1));
 };
 
 /** Judges a run by the row store, its ledger and the completions topic. */
-export const judge = ({ seeded, records, completions }: Outcome): Finding[] => {
+export const judge = ({ seeded, records, completions, steps }: Outcome): Finding[] => {
   const ledger = records.ledger();
   const rows = sum(seeded.map((record) => record.rows));
   const deleted = sum(ledger.map((entry) => entry.deleted));
   const left = records.countRows();
   const completed = new Set(completions.map((completion) => completion.recordId));
-  const missing = seeded.filter(({ recordId }) => !completed.has(recordId));
+  const missing = seeded.filter(({ key }) => !completed.has(key));
   const doubles = findDoubles(ledger);
   const repeats = sum(ledger.map((entry) => entry.repeats));
-  const executions = Map.groupBy(completions, ({ recordId }) => recordId);
-  const twice = [...executions.values()].filter((own) => new Set(own.map(({ stepId }) => stepId)).size > 1);
+  const ran = seeded.map(({ key }) => steps.executionsWith("enqueueCompletion", key));
   return [
     {
       claim: "every row is gone",
@@ -56,9 +57,9 @@ export const judge = ({ seeded, records, completions }: Outcome): Finding[] => {
       seen: `${seeded.length - missing.length} of ${seeded.length}, in ${completions.length} messages`,
     },
     {
-      claim: "every record has one execution",
-      holds: twice.length === 0,
-      seen: `${twice.length} records with completions of two executions`,
+      claim: "every record ran once",
+      holds: ran.every((executions) => executions === 1),
+      seen: `${ran.filter((executions) => executions > 1).length} of ${seeded.length} in two executions`,
     },
     {
       claim: "no recorded batch ran twice",
@@ -68,13 +69,13 @@ export const judge = ({ seeded, records, completions }: Outcome): Finding[] => {
   ];
 };
 
-/** A completion, as its message has it: `[recordId, offset]` as JSON, and the step's id in a header. */
+/** A completion, as its message has it: `[recordId, offset]` as JSON, and the idempotency key in a header. */
 export const toCompletion = ({ value, headers }: KafkaMessage): Completion => {
   const [recordId]: unknown[] = JSON.parse(String(value));
-  return { recordId: String(recordId), stepId: String(headers?.[STEP_ID_HEADER]) };
+  return { recordId: String(recordId), key: String(headers?.[IDEMPOTENCY_KEY_HEADER]) };
 };
 
-/** Step ids of completions that may come again, and of those that may not but for a reason that can be told. */
+/** Keys of completions that may come again, and of those that may not but for a reason that can be told. */
 export interface RepeatCauses {
   readonly completionsInFlight: ReadonlySet<string>;
   readonly completionsTakenOver: ReadonlySet<string>;
@@ -86,9 +87,9 @@ export const judgeRepeats = (
   { completionsInFlight, completionsTakenOver }: RepeatCauses,
 ): Finding => {
   const seen = new Set<string>();
-  const repeated = completions.filter(({ stepId }) => seen.size === seen.add(stepId).size);
-  const unexplained = repeated.filter(({ stepId }) => !completionsInFlight.has(stepId));
-  const leaseLost = unexplained.filter(({ stepId }) => completionsTakenOver.has(stepId));
+  const repeated = completions.filter(({ key }) => seen.size === seen.add(key).size);
+  const unexplained = repeated.filter(({ key }) => !completionsInFlight.has(key));
+  const leaseLost = unexplained.filter(({ key }) => completionsTakenOver.has(key));
   const cause = `, ${leaseLost.length} of them since their lease ended though nothing had befallen their worker`;
   return {
     claim: "a completion came again only where a fault fell between its send and its checkpoint",

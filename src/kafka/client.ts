@@ -1,19 +1,7 @@
-import { setTimeout } from "node:timers/promises";
-import { type IHeaders, Kafka, type logCreator, logLevel, Partitioners, type Producer } from "kafkajs";
-import RequestQueue from "kafkajs/src/network/requestQueue/index.js";
+import kafkajs, { Kafka, type logCreator, logLevel, Partitioners, type Producer } from "kafkajs";
+import { OutageError } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
-import type { Config } from "../worker/settings.ts";
-
-/**
- * Works around kafkajs 2.2.4 (issues 1751, 1704): a connection with nothing to send wakes up a thousand times a
- * second, 6 to 8 % of a core for an idle consumer. Can go with a release that holds pull request 1572 or 1768.
- */
-const sleepWhenIdle = () => {
-  RequestQueue.prototype.scheduleCheckPendingRequests = function (this: RequestQueue) {
-    if (this.pending.length > 0 || this.throttledUntil > Date.now()) scheduleCheck.call(this);
-  };
-};
-const scheduleCheck = RequestQueue.prototype.scheduleCheckPendingRequests;
+import { sleepWhenIdle } from "./idle-connections.ts";
 
 /** kafkajs's log entries as lines of `log`, warnings and errors only. */
 const createLogCreator =
@@ -25,9 +13,9 @@ const createLogCreator =
     else log.warn(line);
   };
 
-/** A Kafka client for the brokers in `config`. Nothing connects yet. */
+/** A Kafka client for the brokers in `settings`. Nothing connects yet. */
 export const createKafka = (
-  { KAFKA_BROKERS }: Pick<Config, "KAFKA_BROKERS">,
+  { KAFKA_BROKERS }: { readonly KAFKA_BROKERS: readonly string[] },
   {
     clientId,
     log,
@@ -60,61 +48,25 @@ export const createProducer = (kafka: Kafka): Producer =>
   });
 
 /**
- * The headers of a message that was read, such that they can be written. Works around kafkajs 2.2.4, whose reader
- * gives null for a header without a value, which its writer throws at, and for one that is named like a member of
- * `Object.prototype` puts that member before its values. Headers without a value become empty ones.
+ * Whether a kafkajs error says that the broker is away, rather than that it refuses: also where the client has given
+ * up its own retries, which it marks as not retriable.
  */
-export const writableHeaders = (headers: IHeaders | undefined): IHeaders =>
-  Object.fromEntries(
-    Object.entries(headers ?? {}).map(([name, value]) => {
-      if (!Array.isArray(value)) return [name, value ?? ""];
-      const own = value.map((one) => one ?? "");
-      return [name, own.filter((one) => typeof one === "string" || Buffer.isBuffer(one))];
-    }),
-  );
-
-/** Settings in which the topics are named. */
-type TopicConfig = Pick<
-  Config,
-  "TOPIC_TO_DELETE" | "TOPIC_DELETED" | "TOPIC_DEAD_LETTER" | "TOPIC_PARTITIONS"
->;
-
-/** A dead letter is its original and some headers: whatever fits a topic of Kafka's default 1 MiB, fits here. */
-const DEAD_LETTER_TOPIC_CONFIG = [
-  { name: "max.message.bytes", value: String(2 * 1024 * 1024) },
-  { name: "retention.ms", value: "-1" },
-];
+const isOutage = (error: unknown): boolean => {
+  if (!(error instanceof kafkajs.KafkaJSError)) return false;
+  const { cause } = error;
+  return error.retriable || (cause instanceof Error && cause !== error && isOutage(cause));
+};
 
 /**
- * Makes those of the three topics that are missing; the dead-letter topic keeps its messages for ever. Topics that
- * exist stay as they are.
+ * What `send` resolves with.
+ *
+ * @throws {OutageError} when the broker is away
+ * @throws what kafkajs throws, when the broker refuses
  */
-export const ensureTopics = async (kafka: Kafka, config: TopicConfig): Promise<void> => {
-  const topics = [
-    { topic: config.TOPIC_TO_DELETE },
-    { topic: config.TOPIC_DELETED },
-    { topic: config.TOPIC_DEAD_LETTER, configEntries: DEAD_LETTER_TOPIC_CONFIG },
-  ];
-  const admin = kafka.admin();
-  await admin.connect();
+export const orOutage = async <T>(send: Promise<T>): Promise<T> => {
   try {
-    const findMissing = async () => {
-      const existing = new Set(await admin.listTopics());
-      return topics.filter(({ topic }) => !existing.has(topic));
-    };
-    const missing = await findMissing();
-    if (missing.length === 0) return;
-    await admin.createTopics({
-      topics: missing.map((topic) => ({ ...topic, numPartitions: config.TOPIC_PARTITIONS })),
-      waitForLeaders: false,
-    });
-    // Not left to `waitForLeaders`: kafkajs 2.2.4 fails where Kafka does not yet know what it has just made.
-    for (let tries = 1; (await findMissing()).length > 0; tries++) {
-      if (tries === 100)
-        throw new Error("expected the topics that were made to be there within 10 s, got fewer");
-      await setTimeout(100);
-    }
-  } finally {
-    await admin.disconnect();
+    return await send;
+  } catch (error) {
+    throw isOutage(error) ? new OutageError("the broker cannot be reached", { cause: error }) : error;
   }
 };

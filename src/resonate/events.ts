@@ -4,13 +4,13 @@ import { type HttpAdapter, isMessage, type Logger, type Message } from "@resonat
 import { describe } from "../support/errors.ts";
 import { retryUntilDone } from "../support/retry.ts";
 
-/** After an outage a worker hears of executions again this long after the server is back, in milliseconds. */
+/** Longest wait before reconnecting, in milliseconds. */
 const MAX_RECONNECT_MS = 2000;
 
-/** An idle connection is tried so often, so that one whose other end is gone is noticed. */
+/** How often an idle connection is probed by TCP, in milliseconds. */
 const KEEP_ALIVE_MS = 15_000;
 
-export interface PollSourceOptions {
+export interface EventsOptions {
   readonly url: string;
   readonly token: string;
   readonly group: string;
@@ -25,8 +25,9 @@ export interface PollSourceOptions {
  * In place of PollMessageSource of @resonatehq/sdk 0.11.5, which waits up to 30 s before it connects again after an
  * outage, and connects again even after `stop`. Can go once it does neither.
  */
-export const createPollSource = ({ url, token, group, pid, logger }: PollSourceOptions): HttpAdapter => {
-  const own = `${encodeURIComponent(group)}/${encodeURIComponent(pid)}`;
+export const createEvents = ({ url, token, group, pid, logger }: EventsOptions): HttpAdapter => {
+  const ownGroup = encodeURIComponent(group);
+  const own = `${ownGroup}/${encodeURIComponent(pid)}`;
   const headers = {
     accept: "text/event-stream",
     ...(token === "" ? {} : { authorization: `Bearer ${token}` }),
@@ -55,7 +56,9 @@ export const createPollSource = ({ url, token, group, pid, logger }: PollSourceO
 
   return {
     unicast: `poll://uni@${own}`,
-    anycast: `poll://any@${own}`,
+    // Any worker of the group, not this one first: the server would go on sending a lost worker's executions to it for
+    // as long as it believes the connection open, and it writes nothing that would tell it otherwise.
+    anycast: `poll://any@${ownGroup}`,
     match: (target) => `poll://any@${target}`,
     init: async () => {
       retryUntilDone(listen, { signal: stopped.signal, onFailure, maxDelayMs: MAX_RECONNECT_MS }).catch(

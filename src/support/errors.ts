@@ -15,3 +15,14 @@ export const describe = (thrown: unknown): string => {
   }
   return messages.join(": ");
 };
+
+/** Whether a retry can help: errors of this application say so themselves, of others nobody knows. */
+export const canRetry = (error: unknown): boolean =>
+  !(error instanceof Error && "canRetry" in error && error.canRetry === false);
+
+/** Something that steps need is away. They are tried again for as long as it takes: nobody's attempt failed. */
+export class OutageError extends Error {
+  readonly code = "OUTAGE";
+  readonly canRetry = true;
+  override name = "OutageError";
+}

@@ -1,4 +1,4 @@
-/** So many at once, the others in order of arrival. */
+/** Lets a limited number in at once; the others wait in order of arrival. */
 export interface Semaphore {
   /** Waits for a place; rejects with the reason of `signal` when that is aborted first. */
   acquire(signal?: AbortSignal): Promise<void>;
@@ -6,15 +6,13 @@ export interface Semaphore {
   release(): void;
 }
 
-/** A semaphore with `places` places; where their number changes, a release lets in as many as there is room for then. */
-export const createSemaphore = (places: number | (() => number)): Semaphore => {
-  const limit = typeof places === "number" ? () => places : places;
+export const createSemaphore = (places: number): Semaphore => {
   const waiting = new Set<() => void>();
   let taken = 0;
   return {
     acquire: async (signal) => {
       signal?.throwIfAborted();
-      if (taken < limit()) {
+      if (taken < places) {
         taken += 1;
         return;
       }
@@ -27,12 +25,11 @@ export const createSemaphore = (places: number | (() => number)): Semaphore => {
       await promise.finally(() => signal?.removeEventListener("abort", onAbort));
     },
     release: () => {
-      taken -= 1;
-      for (const enter of waiting) {
-        if (taken >= limit()) return;
-        waiting.delete(enter);
-        taken += 1;
-        enter();
+      const [next] = waiting;
+      if (next === undefined) taken -= 1;
+      else {
+        waiting.delete(next);
+        next();
       }
     },
   };

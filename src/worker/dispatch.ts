@@ -1,14 +1,15 @@
-import type { ResonateHandle } from "@resonatehq/sdk";
-import type { IHeaders, Producer } from "kafkajs";
-import { parseRecordId } from "../jobs/deletion/message.ts";
-import type { RecordMessage } from "../jobs/deletion/workflow.ts";
-import { writableHeaders } from "../kafka/client.ts";
+import type { IHeaders, KafkaMessage, Producer } from "kafkajs";
+import { writableHeaders } from "../kafka/headers.ts";
 import { describe } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import { retryUntilDone, withTimeout } from "../support/retry.ts";
+import type { Begin, Begun } from "./begin.ts";
 import type { Dispatch } from "./consumer.ts";
-import { ATTEMPT_HEADER, type DeadLetterReason, toDeadLetterMessage } from "./dead-letter.ts";
+import { REDRIVES_HEADER, toDeadLetterMessage } from "./dead-letter.ts";
+import { type Envelope, encodeEnvelope, packMessage } from "./envelope.ts";
 import type { InFlight } from "./in-flight.ts";
+import type { Reading, SourceMessage } from "./job.ts";
+import { checkId } from "./message-id.ts";
 
 /**
  * The SDK bounds one request to 10 s, but once it has found that an execution runs elsewhere it asks to be told of
@@ -19,102 +20,105 @@ const BEGIN_TIMEOUT_MS = 15_000;
 const OUTAGE_LOG_INTERVAL_MS = 5000;
 
 export interface DispatchOptions {
-  /** Starts the durable execution `id`, or finds that it exists. */
-  readonly begin: (id: string, record: RecordMessage) => Promise<Pick<ResonateHandle<string>, "result">>;
+  readonly read: (message: SourceMessage) => Reading<unknown>;
+  readonly begin: Begin;
   /** Messages wait here, in Kafka, while as many executions as may be are in flight. */
   readonly inFlight: InFlight;
   readonly producer: Pick<Producer, "send">;
   readonly topics: { readonly source: string; readonly deadLetters: string };
   readonly workflowTimeoutMs: number;
-  readonly batchesPerSegment: number;
   /** Milliseconds since 1970. */
   readonly now: () => number;
   readonly log: Log;
 }
 
 /**
- * The durable promise id of a record's execution. A failed promise keeps its failure, so a record that is driven
- * again runs under another id: the attempt follows after a character that no record id holds.
+ * The durable promise id of a message's execution. A failed promise keeps its failure, so a message that is driven
+ * again runs under another id: how often follows after a character that no id of a message holds.
  */
-export const executionId = (recordId: string, attempt: number): string =>
-  attempt === 0 ? recordId : `${recordId}\u001f${attempt}`;
+export const executionId = (id: string, redrives: number): string =>
+  redrives === 0 ? id : `${id}\u001f${redrives}`;
 
-/** The attempt a message stands for, or `undefined` when its header is not one this application wrote. */
-const parseAttempt = (headers: IHeaders | undefined): number | undefined => {
-  const header = headers?.[ATTEMPT_HEADER];
+/** How often a message was driven again, or `undefined` when its header is not one this application wrote. */
+const parseRedrives = (headers: IHeaders | undefined): number | undefined => {
+  const header = headers?.[REDRIVES_HEADER];
   if (header === undefined) return 0;
   const text = String(header);
   return /^\d{1,9}$/.test(text) ? Number(text) : undefined;
 };
 
+/** What to start an execution with, or why there is none. */
+type Plan =
+  | { readonly ok: true; readonly envelope: Envelope; readonly text: (deadline: number) => string }
+  | { readonly ok: false; readonly reason: string; readonly detail: string };
+
+const plan = (read: DispatchOptions["read"], message: KafkaMessage, partition: number): Plan => {
+  const reading = read(message);
+  if (!reading.ok) return reading;
+  const { id, input } = reading;
+  const bad = checkId(id);
+  if (bad) return { ok: false, ...bad };
+  const redrives = parseRedrives(message.headers);
+  if (redrives === undefined) {
+    const detail = `expected a whole number in header ${REDRIVES_HEADER}`;
+    return { ok: false, reason: "invalid-redrive-count", detail };
+  }
+  const { offset } = message;
+  const original = packMessage({ ...message, headers: writableHeaders(message.headers) });
+  const envelope = { id, partition, offset, redrives, deadline: 0, original, args: [input] };
+  return { ok: true, envelope, text: (deadline) => encodeEnvelope({ ...envelope, deadline }) };
+};
+
 /** Makes the way of each message: to its execution, or to the dead-letter topic. */
 export const createDispatch = (options: DispatchOptions): Dispatch => {
-  const { begin, inFlight, producer, topics, workflowTimeoutMs, batchesPerSegment, now, log } = options;
+  const { read, begin, inFlight, producer, topics, workflowTimeoutMs, now, log } = options;
   let nextOutageLog = 0;
 
   return async (message, partition, signal) => {
     const { offset } = message;
+    const at = `(partition=${partition}, offset=${offset})`;
     const persist = <T>(what: string, work: () => Promise<T>) =>
       retryUntilDone(work, {
         signal,
         onFailure: (error) => {
           if (now() < nextOutageLog) return;
           nextOutageLog = now() + OUTAGE_LOG_INTERVAL_MS;
-          log.warn(
-            `cannot ${what} (partition=${partition}, offset=${offset}), trying on: ${describe(error)}`,
-          );
+          log.warn(`cannot ${what} ${at}, trying on: ${describe(error)}`);
         },
       });
 
-    const toDeadLetters = async (reason: DeadLetterReason, error: string) => {
-      const { key, value, headers } = message;
-      const letter = {
-        key,
-        value,
-        headers: writableHeaders(headers),
-        reason,
-        error,
-        topic: topics.source,
-        partition,
-        offset,
-      };
+    const toDeadLetters = async (reason: string, error: string) => {
+      const { key, value } = message;
+      const place = { topic: topics.source, partition, offset };
+      const letter = { key, value, headers: writableHeaders(message.headers), reason, error, ...place };
       const messages = [toDeadLetterMessage(letter, new Date(now()))];
       await persist(`write to ${topics.deadLetters}`, () =>
         producer.send({ topic: topics.deadLetters, acks: -1, messages }),
       );
-      log.warn(
-        `message goes to ${topics.deadLetters} (partition=${partition}, offset=${offset}): ${reason}: ${error}`,
-      );
+      log.warn(`message goes to ${topics.deadLetters} ${at}: ${reason}: ${error}`);
     };
 
-    const parsed = parseRecordId(message.value);
-    if (!parsed.ok) return toDeadLetters(parsed.reason, parsed.detail);
-    const attempt = parseAttempt(message.headers);
-    if (attempt === undefined) {
-      return toDeadLetters("invalid-redrive-attempt", `expected a whole number in header ${ATTEMPT_HEADER}`);
-    }
-
-    const { recordId } = parsed;
-    const deadline = now() + workflowTimeoutMs;
-    const record = {
-      recordId,
-      partition,
-      offset,
-      attempt,
-      deadline,
-      batchesPerSegment,
-    };
-    const id = executionId(recordId, attempt);
-    await inFlight.enter(id, signal);
+    const planned = plan(read, message, partition);
+    if (!planned.ok) return toDeadLetters(planned.reason, planned.detail);
+    const { id, redrives } = planned.envelope;
+    const promiseId = executionId(id, redrives);
+    await inFlight.enter(promiseId, signal);
+    let begun: Begun;
     try {
-      const handle = await persist(`start an execution for record ${recordId}`, () =>
-        withTimeout(begin(id, record), BEGIN_TIMEOUT_MS, "an execution"),
+      begun = await persist(`start an execution for ${id}`, () =>
+        withTimeout(
+          begin(promiseId, planned.text(now() + workflowTimeoutMs)),
+          BEGIN_TIMEOUT_MS,
+          "an execution",
+        ),
       );
-      inFlight.watch(id, () => handle.result());
     } catch (error) {
-      inFlight.leave(id);
+      inFlight.leave(promiseId);
       throw error;
     }
-    log.info(`kicked off workflow for record ${recordId} (partition=${partition}, offset=${offset})`);
+    if (begun.outcome === "finished" || begun.outcome === "failed") inFlight.leave(promiseId);
+    else inFlight.watch(promiseId, begun.ended);
+    if (begun.outcome === "running") inFlight.mayEndElsewhere(promiseId);
+    log.info(`kicked off workflow for record ${id} ${at}`);
   };
 };

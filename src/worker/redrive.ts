@@ -1,13 +1,13 @@
 import { randomUUID } from "node:crypto";
 import type { IHeaders, Kafka, KafkaMessage, Message } from "kafkajs";
-import { STEP_ID_HEADER } from "../jobs/deletion/steps.ts";
-import { createProducer, writableHeaders } from "../kafka/client.ts";
+import { createProducer } from "../kafka/client.ts";
+import { writableHeaders } from "../kafka/headers.ts";
 import { aborted } from "../support/signals.ts";
-import { ATTEMPT_HEADER, HEADERS } from "./dead-letter.ts";
-import type { Config } from "./settings.ts";
+import { EXECUTION_FAILED, HEADERS, REDRIVES_HEADER } from "./dead-letter.ts";
+import type { WorkerSettings } from "./settings.ts";
 
 export interface RedriveOptions {
-  readonly config: Pick<Config, "KAFKA_GROUP_ID" | "TOPIC_TO_DELETE" | "TOPIC_DEAD_LETTER">;
+  readonly settings: Pick<WorkerSettings, "KAFKA_GROUP_ID" | "TOPIC_SOURCE" | "TOPIC_DEAD_LETTERS">;
   readonly kafka: Kafka;
   /** Only dead letters of this reason; all when absent. */
   readonly reason?: string | undefined;
@@ -19,16 +19,16 @@ export interface RedriveOptions {
 const readReason = ({ headers }: KafkaMessage): string => String(headers?.[HEADERS.reason] ?? "unknown");
 
 /**
- * The message as it was before it became a dead letter. A record whose execution failed counts its attempt up, and
- * with it its execution's id, since the failed promise would only give its failure again.
+ * The message as it was before it became a dead letter. One whose execution failed counts its redrives up, and
+ * with them its execution's id, since the failed promise would only give its failure again.
  */
 const toOriginal = ({ key, value, headers }: KafkaMessage): Message => {
-  const own = new Set<string>([...Object.values(HEADERS), STEP_ID_HEADER, ATTEMPT_HEADER]);
+  const own = new Set<string>(Object.values(HEADERS));
   const original: IHeaders = Object.fromEntries(
     Object.entries(writableHeaders(headers)).filter(([name]) => !own.has(name)),
   );
-  if (String(headers?.[HEADERS.reason]) === "execution-failed") {
-    original[ATTEMPT_HEADER] = String(Number(headers?.[ATTEMPT_HEADER] ?? 0) + 1);
+  if (String(headers?.[HEADERS.reason]) === EXECUTION_FAILED) {
+    original[REDRIVES_HEADER] = String(Number(headers?.[REDRIVES_HEADER] ?? 0) + 1);
   }
   return { key, value, headers: original };
 };
@@ -42,7 +42,7 @@ const toOriginal = ({ key, value, headers }: KafkaMessage): Message => {
  * @throws the reason of `signal` when it is aborted; what kafkajs throws when the broker cannot be reached
  */
 export const redrive = async (options: RedriveOptions): Promise<ReadonlyMap<string, number>> => {
-  const { config, kafka, onDriven, signal } = options;
+  const { settings, kafka, onDriven, signal } = options;
   const waiting = new Set<string>();
   await readToEnd(options, `look-${randomUUID()}`, async (message) => {
     waiting.add(readReason(message));
@@ -58,7 +58,7 @@ export const redrive = async (options: RedriveOptions): Promise<ReadonlyMap<stri
       await readToEnd(options, reason, async (message) => {
         signal.throwIfAborted();
         if (readReason(message) !== reason) return;
-        await producer.send({ topic: config.TOPIC_TO_DELETE, acks: -1, messages: [toOriginal(message)] });
+        await producer.send({ topic: settings.TOPIC_SOURCE, acks: -1, messages: [toOriginal(message)] });
         driven.set(reason, (driven.get(reason) ?? 0) + 1);
         onDriven(reason, driven.get(reason) ?? 0);
       });
@@ -74,12 +74,12 @@ export const redrive = async (options: RedriveOptions): Promise<ReadonlyMap<stri
  * and commits behind each.
  */
 const readToEnd = async (
-  { config, kafka, signal }: RedriveOptions,
+  { settings, kafka, signal }: RedriveOptions,
   suffix: string,
   onMessage: (message: KafkaMessage) => Promise<void>,
 ): Promise<void> => {
-  const topic = config.TOPIC_DEAD_LETTER;
-  const groupId = `${config.KAFKA_GROUP_ID}.redrive.${suffix}`;
+  const topic = settings.TOPIC_DEAD_LETTERS;
+  const groupId = `${settings.KAFKA_GROUP_ID}.redrive.${suffix}`;
   const unread = await findUnread(kafka, topic, groupId);
   if (unread.size === 0) return;
 

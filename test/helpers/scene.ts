@@ -12,7 +12,8 @@ import { type Kafka, type KafkaMessage, logLevel, type Message, type Producer } 
 import { type ResonateProxy, startResonateProxy } from "../../src/demo/resonate-proxy.ts";
 import { spawnWorker, type WorkerProcess } from "../../src/demo/worker-process.ts";
 import { openRecords, type RecordStore } from "../../src/jobs/deletion/records.ts";
-import { createKafka, createProducer, ensureTopics } from "../../src/kafka/client.ts";
+import { createKafka, createProducer } from "../../src/kafka/client.ts";
+import { ensureTopics } from "../../src/kafka/topics.ts";
 import { createBroker } from "../../src/stack/broker/broker.ts";
 import { createResonateServer } from "../../src/stack/resonate-server.ts";
 import { silentLog } from "../../src/support/log.ts";
@@ -95,9 +96,9 @@ export const setScene = async (
   const settings = {
     KAFKA_BROKERS: embedded?.brokers ?? KAFKA_BROKERS ?? "",
     KAFKA_GROUP_ID: `group-${run}`,
-    TOPIC_TO_DELETE: `to-delete-${run}`,
-    TOPIC_DELETED: `deleted-${run}`,
-    TOPIC_DEAD_LETTER: `dead-letters-${run}`,
+    TOPIC_SOURCE: `to-delete-${run}`,
+    TOPIC_COMPLETIONS: `deleted-${run}`,
+    TOPIC_DEAD_LETTERS: `dead-letters-${run}`,
     TOPIC_PARTITIONS: "2",
     RESONATE_URL: proxy.url,
     RESONATE_GROUP: `workers-${run}`,
@@ -143,8 +144,8 @@ export const setScene = async (
     await consumer.run({ eachMessage: async ({ message }) => void seen.push(message) });
     return seen;
   };
-  const completions = await watch(config.TOPIC_DELETED);
-  const deadLetters = await watch(config.TOPIC_DEAD_LETTER);
+  const completions = await watch(config.TOPIC_COMPLETIONS);
+  const deadLetters = await watch(config.TOPIC_DEAD_LETTERS);
 
   return {
     config,
@@ -165,7 +166,7 @@ export const setScene = async (
     seed: async ({ batches, partition, recordId = `record-${randomUUID()}` }) => {
       records.addRows(new Map([[recordId, batches * config.BATCH_SIZE]]));
       await producer.send({
-        topic: config.TOPIC_TO_DELETE,
+        topic: config.TOPIC_SOURCE,
         messages: [
           {
             key: recordId,
@@ -177,14 +178,14 @@ export const setScene = async (
       return recordId;
     },
     produce: async (...messages) => {
-      await producer.send({ topic: config.TOPIC_TO_DELETE, messages });
+      await producer.send({ topic: config.TOPIC_SOURCE, messages });
     },
     completionsOf: (recordId) => completions.filter(({ key }) => String(key) === recordId),
     batchesOf: (recordId) => records.ledger().filter((entry) => entry.recordId === recordId).length,
     committed: async () => {
       const [own] = await admin.fetchOffsets({
         groupId: config.KAFKA_GROUP_ID,
-        topics: [config.TOPIC_TO_DELETE],
+        topics: [config.TOPIC_SOURCE],
       });
       return (own?.partitions ?? []).reduce((sum, { offset }) => sum + Math.max(0, Number(offset)), 0);
     },

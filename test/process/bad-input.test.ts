@@ -6,9 +6,9 @@ import { gzip, unzip } from "node:zlib";
 import kafkajs, { type IHeaders, type KafkaMessage, type Message } from "kafkajs";
 import { createRandom } from "../../src/demo/random.ts";
 import { watchTopic } from "../../src/demo/watch-topic.ts";
-import { STEP_ID_HEADER } from "../../src/jobs/deletion/steps.ts";
-import { ensureTopics } from "../../src/kafka/client.ts";
-import { ATTEMPT_HEADER, HEADERS } from "../../src/worker/dead-letter.ts";
+import { IDEMPOTENCY_KEY_HEADER } from "../../src/worker/publish.ts";
+import { ensureTopics } from "../../src/kafka/topics.ts";
+import { REDRIVES_HEADER, HEADERS } from "../../src/worker/dead-letter.ts";
 import { type Scene, setScene, until } from "../helpers/scene.ts";
 
 /** The header to which `withNullHeader` gives no value. */
@@ -205,7 +205,7 @@ const createGenerator = (random: () => number, suffix: string) => {
       message: {
         ...common,
         value: write(recordId),
-        headers: { ...common.headers, [ATTEMPT_HEADER]: attempt },
+        headers: { ...common.headers, [REDRIVES_HEADER]: attempt },
       },
     };
   };
@@ -236,7 +236,7 @@ const produceAll = async ({ producer, config }: Scene, all: readonly Generated[]
   const byOffset = new Map<string, Generated>();
   const send = async (batch: readonly Generated[]) => {
     const acks = await producer.send({
-      topic: config.TOPIC_TO_DELETE,
+      topic: config.TOPIC_SOURCE,
       messages: batch.map(({ message }) => message),
     });
     for (const { partition, baseOffset } of acks) {
@@ -269,10 +269,10 @@ const deleteDeadLetterTopic = async (t: TestContext, { kafka, config }: Scene) =
   const admin = kafka.admin();
   await admin.connect();
   t.after(() => admin.disconnect());
-  await admin.deleteTopics({ topics: [config.TOPIC_DEAD_LETTER] });
+  await admin.deleteTopics({ topics: [config.TOPIC_DEAD_LETTERS] });
   await until(
     "the topic to be gone",
-    async () => !(await admin.listTopics()).includes(config.TOPIC_DEAD_LETTER),
+    async () => !(await admin.listTopics()).includes(config.TOPIC_DEAD_LETTERS),
   );
 };
 
@@ -300,14 +300,14 @@ suite("bad input", { concurrency: 3 }, () => {
         message: { value: "a:b", headers: { [NULL_HEADER]: "" } },
         nullHeader: true,
       },
-      { reason: "invalid-redrive-attempt", message: { value: "c", headers: { [ATTEMPT_HEADER]: "x" } } },
+      { reason: "invalid-redrive-attempt", message: { value: "c", headers: { [REDRIVES_HEADER]: "x" } } },
     ];
     const good: string[] = [];
     const offsets: string[] = [];
     for (const { message, nullHeader = false } of bad) {
       good.push(await scene.seed({ batches: 2, partition: 0 }));
       const [ack] = await producer.send({
-        topic: config.TOPIC_TO_DELETE,
+        topic: config.TOPIC_SOURCE,
         messages: [{ ...message, partition: 0 }],
         compression: nullHeader ? withNullHeader : kafkajs.CompressionTypes.None,
       });
@@ -317,7 +317,7 @@ suite("bad input", { concurrency: 3 }, () => {
 
     await until("the good ones", () => good.every((id) => scene.completionsOf(id).length > 0));
     await until("the dead letters", () => scene.deadLetters.length >= bad.length);
-    const source = await watchTopic(scene.kafka, config.TOPIC_TO_DELETE);
+    const source = await watchTopic(scene.kafka, config.TOPIC_SOURCE);
     t.after(() => source[Symbol.asyncDispose]());
     await until("the source", () => source.messages.length === bad.length + good.length);
     assert.ok(
@@ -330,7 +330,7 @@ suite("bad input", { concurrency: 3 }, () => {
       const letter = scene.deadLetters.find((own) => offsetOf(own) === `0/${offset}`);
       assert.ok(letter, `a dead letter for offset ${offset}`);
       assert.equal(reasonOf(letter), reason);
-      assertLetter(letter, message, { topic: config.TOPIC_TO_DELETE, partition: 0, offset });
+      assertLetter(letter, message, { topic: config.TOPIC_SOURCE, partition: 0, offset });
     }
     await until("the commit", async () => (await scene.committed()) === bad.length + good.length);
     assert.equal(scene.deadLetters.length, bad.length);
@@ -362,7 +362,7 @@ suite("bad input", { concurrency: 3 }, () => {
     await assertUp(worker);
 
     assert.deepEqual(completed(), ids.union(new Set(last)), note);
-    const executions = new Set(scene.completions.map(({ headers }) => String(headers?.[STEP_ID_HEADER])));
+    const executions = new Set(scene.completions.map(({ headers }) => String(headers?.[IDEMPOTENCY_KEY_HEADER])));
     assert.equal(executions.size, ids.size + last.length, `one execution each, ${note}`);
     assert.deepEqual(new Set(scene.deadLetters.map(offsetOf)), new Set(bad.keys()), note);
     for (const letter of scene.deadLetters) {
@@ -371,7 +371,7 @@ suite("bad input", { concurrency: 3 }, () => {
       const headers = Object.fromEntries(
         Object.entries(original.headers ?? {}).filter(([name]) => !ADDED.has(name)),
       );
-      const from = { topic: scene.config.TOPIC_TO_DELETE, partition: Number(partition), offset };
+      const from = { topic: scene.config.TOPIC_SOURCE, partition: Number(partition), offset };
       assertLetter(letter, { ...original, headers }, from, `${note}, ${partition}/${offset}`);
     }
   });
@@ -388,7 +388,7 @@ suite("bad input", { concurrency: 3 }, () => {
     await scene.produce(...[before, bad, ...after].filter((message) => message !== undefined));
 
     const failures = () =>
-      worker.lines.filter((line) => line.includes(`cannot write to ${config.TOPIC_DEAD_LETTER}`));
+      worker.lines.filter((line) => line.includes(`cannot write to ${config.TOPIC_DEAD_LETTERS}`));
     await until("the good ones", () => good.every((id) => scene.completionsOf(id).length > 0));
     await until("the commit up to the bad one", async () => (await scene.committed()) === 1);
     await until("the failure to write", () => failures().length > 0, 45_000);
@@ -397,11 +397,11 @@ suite("bad input", { concurrency: 3 }, () => {
     assert.ok(!worker.lines.some((line) => line.includes("message goes to")));
 
     await ensureTopics(kafka, config);
-    const letters = await watchTopic(kafka, config.TOPIC_DEAD_LETTER);
+    const letters = await watchTopic(kafka, config.TOPIC_DEAD_LETTERS);
     t.after(() => letters[Symbol.asyncDispose]());
     const letter = await until("the dead letter", () => letters.messages[0]);
     assert.equal(reasonOf(letter), "invalid-json");
-    assertLetter(letter, bad, { topic: config.TOPIC_TO_DELETE, partition: 0, offset: "1" });
+    assertLetter(letter, bad, { topic: config.TOPIC_SOURCE, partition: 0, offset: "1" });
     await until("the commit to catch up", async () => (await scene.committed()) === 4);
     assert.equal(letters.messages.length, 1);
     await assertUp(worker);

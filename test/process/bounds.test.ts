@@ -28,11 +28,11 @@ suite("bounds", { concurrency: 2, timeout: 180_000 }, () => {
     assert.equal(scene.completions.length, count);
   });
 
-  test("DELETE_CONCURRENCY: so many steps at once, and who waits for longer than a lease keeps it", async (t) => {
+  test("STEP_CONCURRENCY: so many steps at once, and who waits for longer than a lease keeps it", async (t) => {
     const [places, latencyMs, count] = [2, 400, 14];
     const scene = await setScene(t);
     const worker = await scene.startWorker({
-      DELETE_CONCURRENCY: String(places),
+      STEP_CONCURRENCY: String(places),
       SIMULATED_LATENCY_MS: String(latencyMs),
     });
     const ids = await Promise.all(Array.from({ length: count }, () => scene.seed({ batches: 1 })));

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { suite, type TestContext, test } from "node:test";
 import { watchTopic } from "../../src/demo/watch-topic.ts";
 import type { WorkerProcess } from "../../src/demo/worker-process.ts";
-import { STEP_ID_HEADER } from "../../src/jobs/deletion/steps.ts";
+import { IDEMPOTENCY_KEY_HEADER } from "../../src/worker/publish.ts";
 import { withTimeout } from "../../src/support/retry.ts";
 import { follow, isStep } from "../helpers/protocol.ts";
 import {
@@ -89,13 +89,13 @@ const rideOut = async (t: TestContext, scene: Scene, ms: number) => {
   const after = await Promise.all(Array.from({ length: 5 }, () => scene.seed({ batches: 2 })));
   const all = [...before, caught, ...meanwhile, ...after];
   // A reader of its own: the scene's have lived through the outage.
-  const completions = await watchTopic(kafka, config.TOPIC_DELETED);
+  const completions = await watchTopic(kafka, config.TOPIC_COMPLETIONS);
   t.after(() => completions[Symbol.asyncDispose]());
   const stepsOf = (id: string) =>
     new Set(
       completions.messages
         .filter(({ key }) => String(key) === id)
-        .map(({ headers }) => String(headers?.[STEP_ID_HEADER])),
+        .map(({ headers }) => String(headers?.[IDEMPOTENCY_KEY_HEADER])),
     );
   await until("every completion", () => all.every((id) => stepsOf(id).size > 0), 45_000);
   // A send whose answer was lost may have put a message there twice.

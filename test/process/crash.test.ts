@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { STEP_ID_HEADER } from "../../src/jobs/deletion/steps.ts";
+import { IDEMPOTENCY_KEY_HEADER } from "../../src/worker/publish.ts";
 import { follow, isStep, killAt, Lost } from "../helpers/protocol.ts";
 import { setScene, until } from "../helpers/scene.ts";
 
@@ -62,7 +62,7 @@ test("mode 3: a worker dies after the completion is published, before its checkp
   await scene.startWorker();
   await finished.promise;
   await until("the repeated completion", () => scene.completionsOf(id).length >= 2);
-  const stepIds = scene.completionsOf(id).map(({ headers }) => String(headers?.[STEP_ID_HEADER]));
+  const stepIds = scene.completionsOf(id).map(({ headers }) => String(headers?.[IDEMPOTENCY_KEY_HEADER]));
   assert.equal(stepIds.length, 2);
   assert.equal(stepIds[0], stepIds[1]);
 });

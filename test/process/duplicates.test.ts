@@ -13,7 +13,7 @@ const rewind = async ({ kafka, config }: Scene) => {
       partition,
       offset: "0",
     }));
-    await admin.setOffsets({ groupId: config.KAFKA_GROUP_ID, topic: config.TOPIC_TO_DELETE, partitions });
+    await admin.setOffsets({ groupId: config.KAFKA_GROUP_ID, topic: config.TOPIC_SOURCE, partitions });
   } finally {
     await admin.disconnect();
   }

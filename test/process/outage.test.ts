@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
-import { STEP_ID_HEADER } from "../../src/jobs/deletion/steps.ts";
+import { IDEMPOTENCY_KEY_HEADER } from "../../src/worker/publish.ts";
 import { withTimeout } from "../../src/support/retry.ts";
 import { follow, isStep, Lost } from "../helpers/protocol.ts";
 import { beginServerOutage, type Scene, setScene, until } from "../helpers/scene.ts";
@@ -17,7 +17,7 @@ const assertUp = async (worker: { exited: Promise<unknown> }) =>
 
 const assertDoneOnce = (scene: Scene, batchesById: ReadonlyMap<string, number>) => {
   for (const [id, batches] of batchesById) {
-    const stepIds = scene.completionsOf(id).map(({ headers }) => String(headers?.[STEP_ID_HEADER]));
+    const stepIds = scene.completionsOf(id).map(({ headers }) => String(headers?.[IDEMPOTENCY_KEY_HEADER]));
     assert.equal(new Set(stepIds).size, 1, `completions of ${id}: ${stepIds.join(", ")}`);
     const own = scene.records.ledger().filter(({ recordId }) => recordId === id);
     assert.deepEqual(

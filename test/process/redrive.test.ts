@@ -4,8 +4,8 @@ import { DatabaseSync } from "node:sqlite";
 import { suite, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { STEP_ID_HEADER } from "../../src/jobs/deletion/steps.ts";
-import { ATTEMPT_HEADER, HEADERS } from "../../src/worker/dead-letter.ts";
+import { IDEMPOTENCY_KEY_HEADER } from "../../src/worker/publish.ts";
+import { REDRIVES_HEADER, HEADERS } from "../../src/worker/dead-letter.ts";
 import { countCreated } from "../helpers/protocol.ts";
 import { type Scene, setScene, until } from "../helpers/scene.ts";
 
@@ -21,14 +21,14 @@ const redrive = async ({ settings, folder }: Scene, ...args: string[]): Promise<
 };
 
 const summary = ({ config }: Scene, sum: number) =>
-  `${sum} messages went from ${config.TOPIC_DEAD_LETTER} back to ${config.TOPIC_TO_DELETE}`;
+  `${sum} messages went from ${config.TOPIC_DEAD_LETTERS} back to ${config.TOPIC_SOURCE}`;
 
 const reasonsOf = ({ deadLetters }: Scene) =>
   deadLetters.map(({ headers }) => String(headers?.[HEADERS.reason])).sort();
 
 /** Completions of one record, repeats of the same one not counted. */
 const distinctCompletions = (scene: Scene, id: string) =>
-  new Set(scene.completionsOf(id).map(({ headers }) => String(headers?.[STEP_ID_HEADER]))).size;
+  new Set(scene.completionsOf(id).map(({ headers }) => String(headers?.[IDEMPOTENCY_KEY_HEADER]))).size;
 
 suite("redrive", { concurrency: 3 }, () => {
   test("mode 19: dead letters are driven again, by reason and then all: each runs exactly once, and a second run repeats nothing", async (t) => {
@@ -42,7 +42,7 @@ suite("redrive", { concurrency: 3 }, () => {
       ...refused.map((id) => ({
         key: id,
         value: id,
-        headers: { [ATTEMPT_HEADER]: "often", origin: "test" },
+        headers: { [REDRIVES_HEADER]: "often", origin: "test" },
       })),
     );
     await until("all dead letters", () => scene.deadLetters.length >= 5);
@@ -105,7 +105,7 @@ suite("redrive", { concurrency: 3 }, () => {
   });
 
   test("mode 20: a record whose step fails for good reaches the dead-letter topic with the error, and is driven again under another promise id", async (t) => {
-    const scene = await setScene(t, { DELETE_MAX_ATTEMPTS: "2" });
+    const scene = await setScene(t, { STEP_MAX_ATTEMPTS: "2" });
     const created = countCreated(scene.proxy);
     const worker = await scene.startWorker();
     const id = "record-under-lock";

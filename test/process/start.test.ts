@@ -222,13 +222,13 @@ suite("start", { concurrency: 3, timeout: 180_000 }, () => {
     const batches = printed.reduce((sum, record) => sum + Math.ceil(record.rows / config.BATCH_SIZE), 0);
     assert.equal(
       output.at(-1),
-      `3 records with ${rows} rows in ${batches} batches are in ${config.TOPIC_TO_DELETE}`,
+      `3 records with ${rows} rows in ${batches} batches are in ${config.TOPIC_SOURCE}`,
     );
     assert.equal(records.countRows(), rows);
     // What is produced next stands behind them.
     for (const partition of new Set(printed.map((record) => Number(record.partition)))) {
       const [ack] = await producer.send({
-        topic: config.TOPIC_TO_DELETE,
+        topic: config.TOPIC_SOURCE,
         messages: [{ value: "next", partition }],
       });
       const own = printed.filter((record) => Number(record.partition) === partition);

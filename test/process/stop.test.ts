@@ -3,7 +3,7 @@ import { suite, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { watchRunningSteps } from "../../src/demo/running-steps.ts";
 import type { WorkerProcess } from "../../src/demo/worker-process.ts";
-import { STEP_ID_HEADER } from "../../src/jobs/deletion/steps.ts";
+import { IDEMPOTENCY_KEY_HEADER } from "../../src/worker/publish.ts";
 import { follow, holdAt, isStep, type Passing } from "../helpers/protocol.ts";
 import { linesWith, partitionsOf, type Scene, setScene, until, within } from "../helpers/scene.ts";
 
@@ -255,7 +255,7 @@ suite("stops", { concurrency: 3, timeout: 180_000 }, () => {
       "the cut batch was answered from the ledger",
     );
     for (const id of records.keys()) {
-      const stepIds = scene.completionsOf(id).map(({ headers }) => String(headers?.[STEP_ID_HEADER]));
+      const stepIds = scene.completionsOf(id).map(({ headers }) => String(headers?.[IDEMPOTENCY_KEY_HEADER]));
       assert.equal(new Set(stepIds).size, 1, `executions of ${id}`);
     }
     assert.deepEqual(

@@ -82,7 +82,7 @@ suite("row store", { concurrency: 3 }, () => {
     await until("several tries", () => failures(first, "expected the file that was opened, got none") >= 2);
     assert.ok(failures(first, RECORDS_DB) >= 2, "the file is named");
 
-    const second = await scene.startWorker({ DELETE_MAX_ATTEMPTS: "2" });
+    const second = await scene.startWorker({ STEP_MAX_ATTEMPTS: "2" });
     await until("the new file to be noticed", () => failures(first, "got another") > 0);
     first.kill("SIGKILL");
     await first.exited;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parseCount } from "../../src/support/parse-count.ts";
-import { ConfigError } from "../../src/worker/settings.ts";
+import { parseCount } from "../../src/support/settings.ts";
+import { SettingsError } from "../../src/support/settings.ts";
 
 test("whole numbers from 1 to the maximum are taken", () => {
   for (const [text, count] of [
@@ -32,7 +32,7 @@ test("anything else is told with the option, what was expected and what was got"
     assert.throws(
       () => parseCount("-n", text, { max: 1000 }),
       (error) =>
-        error instanceof ConfigError &&
+        error instanceof SettingsError &&
         error.message === `-n: expected a whole number from 1 to 1000, got ${JSON.stringify(text)}`,
       text,
     );

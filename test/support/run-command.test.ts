@@ -12,10 +12,10 @@ const modules = ["run-command", "config", "signals"].map(
 const run = (t: TestContext, body: string) => {
   const [main, config, signals] = modules;
   const code = `
-    import { runMain } from "${main}";
-    import { ConfigError } from "${config}";
+    import { runCommand } from "${main}";
+    import { SettingsError } from "${config}";
     import { aborted } from "${signals}";
-    await runMain(async (signal) => { ${body} });`;
+    await runCommand(async (signal) => { ${body} });`;
   const child = spawn(process.execPath, ["--input-type=module", "--eval", code], {
     stdio: ["ignore", "pipe", "pipe"],
   });
@@ -34,7 +34,7 @@ const run = (t: TestContext, body: string) => {
 
 const forever = "setInterval(() => {}, 1000);";
 
-suite("runMain", { concurrency: true }, () => {
+suite("runCommand", { concurrency: true }, () => {
   test("a main that returns ends the process with 0, whatever is still open", async (t) => {
     assert.deepEqual(await run(t, forever).ended, { code: 0, stdout: "", stderr: "" });
   });
@@ -45,7 +45,7 @@ suite("runMain", { concurrency: true }, () => {
   });
 
   test("faults of the settings are told one a line, without a stack", async (t) => {
-    const { ended } = run(t, `throw new ConfigError(["A: expected a", "B: expected b"]);`);
+    const { ended } = run(t, `throw new SettingsError(["A: expected a", "B: expected b"]);`);
     assert.deepEqual(await ended, { code: 1, stdout: "", stderr: "A: expected a\nB: expected b\n" });
   });
 

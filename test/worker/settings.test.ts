@@ -4,13 +4,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import dotenv from "dotenv";
-import { ConfigError, defaults, type Env, parseConfig, readEnv } from "../../src/worker/settings.ts";
+import { SettingsError, defaults, type Env, parseConfig, readEnv } from "../../src/worker/settings.ts";
 
 const faultsOf = (env: Env): string[] => {
   try {
     parseConfig(env);
   } catch (error) {
-    assert.ok(error instanceof ConfigError, `expected a ConfigError, got ${error}`);
+    assert.ok(error instanceof SettingsError, `expected a SettingsError, got ${error}`);
     assert.equal(error.code, "INVALID_CONFIG");
     assert.equal(error.canRetry, false);
     return error.message.split("\n");
@@ -87,8 +87,8 @@ const bounds = {
   SESSION_TIMEOUT_MS: ["499", "3600001"],
   DISPATCH_CONCURRENCY: ["0", "10001"],
   MAX_IN_FLIGHT: ["0", "1000001"],
-  DELETE_CONCURRENCY: ["0", "10001"],
-  DELETE_MAX_ATTEMPTS: ["0", "1000001"],
+  STEP_CONCURRENCY: ["0", "10001"],
+  STEP_MAX_ATTEMPTS: ["0", "1000001"],
   RETRY_DELAY_MS: ["0", "3600001"],
   SHUTDOWN_GRACE_MS: ["-1", "3600001"],
 };
@@ -108,9 +108,9 @@ const invalid: Readonly<Record<string, readonly string[]>> = {
     "::1:9092",
   ],
   KAFKA_GROUP_ID: ["", "  ", "x".repeat(256)],
-  TOPIC_TO_DELETE: badTopics,
-  TOPIC_DELETED: badTopics,
-  TOPIC_DEAD_LETTER: badTopics,
+  TOPIC_SOURCE: badTopics,
+  TOPIC_COMPLETIONS: badTopics,
+  TOPIC_DEAD_LETTERS: badTopics,
   RESONATE_URL: [
     "",
     "localhost:8001",
@@ -219,6 +219,6 @@ test("a .env that cannot be read is told, not skipped", (t) => {
   assert.throws(
     () => readEnv({}, folder),
     (error) =>
-      error instanceof ConfigError && error.message.startsWith(`${folder}: expected a readable file, got `),
+      error instanceof SettingsError && error.message.startsWith(`${folder}: expected a readable file, got `),
   );
 });

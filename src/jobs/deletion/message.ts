@@ -1,79 +1,35 @@
-import { toError } from "../../support/errors.ts";
+import { readJson, readText } from "../../support/read-json.ts";
+import type { Reading, SourceMessage } from "../../worker/job.ts";
 
-/** Why a message names no record. Each is the `reason` header of a dead letter. */
-export type BadInput =
-  | "empty-value"
-  | "invalid-utf8"
-  | "invalid-json"
-  | "unexpected-json-shape"
-  | "record-id-empty"
-  | "record-id-too-long"
-  | "record-id-control-character"
-  | "record-id-colon"
-  | "record-id-ill-formed"
-  | "record-id-reserved";
-
-/** A record id, or the reason why there is none and what was expected. */
-export type ParsedRecordId =
-  | { readonly ok: true; readonly recordId: string }
-  | { readonly ok: false; readonly reason: BadInput; readonly detail: string };
-
-const MAX_RECORD_ID_CHARACTERS = 255;
-
-const bad = (reason: BadInput, detail: string): ParsedRecordId => ({
-  ok: false,
-  reason,
-  detail,
-});
-
-const checkBounds = (recordId: string): ParsedRecordId => {
-  if (recordId === "") return bad("record-id-empty", "expected a record id, got an empty string");
-  if (recordId.length > MAX_RECORD_ID_CHARACTERS) {
-    return bad(
-      "record-id-too-long",
-      `expected at most ${MAX_RECORD_ID_CHARACTERS} characters, got ${recordId.length}`,
-    );
-  }
-  if (/\p{Cc}/u.test(recordId)) return bad("record-id-control-character", "expected no control character");
-  // ':' separates a promise id from its children's: validateRootId in the SDK's ids.js.
-  if (recordId.includes(":")) return bad("record-id-colon", "expected no ':'");
-  // A lone surrogate has no UTF-8 form, so the server would refuse the request again and again.
-  if (!recordId.isWellFormed()) return bad("record-id-ill-formed", "expected well-formed Unicode");
-  // The SDK's codec.js reads these two strings back as numbers, so they cannot be arguments.
-  if (recordId === "__INF__" || recordId === "__NEG_INF__") {
-    return bad(
-      "record-id-reserved",
-      `expected an id other than the SDK's encoding of infinity, got ${recordId}`,
-    );
-  }
-  return { ok: true, recordId };
+/** What the workflow is started with. It stays so for the record's whole life. */
+export type Deletion = {
+  readonly recordId: string;
+  /** Shapes the order of the steps, so a new setting holds for new executions only. */
+  readonly batchesPerSegment: number;
 };
 
-const decoder = new TextDecoder("utf-8", { fatal: true });
+const findId = (json: unknown): unknown => {
+  if (Array.isArray(json)) return json[0];
+  return json !== null && typeof json === "object" && "recordId" in json ? json.recordId : json;
+};
 
 /**
- * Reads the record id from a message's value: a JSON string, a JSON array whose first element is one, or bare
- * text, trimmed. What begins with `"`, `[` or `{` is taken as JSON.
- *
- * An id has 1 to 255 characters (UTF-16 code units), no control character and no ':'. Never throws.
+ * Reads a record id: a JSON string, a JSON array whose first element is one, a JSON object `{"recordId": "…"}`, or
+ * bare text. What begins with `"`, `[` or `{` is taken as JSON. Never throws.
  */
-export const parseRecordId = (value: Buffer | null): ParsedRecordId => {
-  if (value === null || value.length === 0) return bad("empty-value", "expected a record id, got no value");
-  let text: string;
-  try {
-    text = decoder.decode(value).trim();
-  } catch {
-    return bad("invalid-utf8", "expected UTF-8 text");
-  }
-  if (!/^["[{]/.test(text)) return checkBounds(text);
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (error) {
-    // The message quotes the value, line breaks and terminal codes included.
-    return bad("invalid-json", toError(error).message.replace(/\p{Cc}+/gu, " "));
-  }
-  const id: unknown = Array.isArray(json) ? json[0] : json;
-  if (typeof id === "string") return checkBounds(id);
-  return bad("unexpected-json-shape", "expected a JSON string, or an array whose first element is one");
+export const readMessage = (
+  { value }: Pick<SourceMessage, "value">,
+  { BATCHES_PER_SEGMENT: batchesPerSegment }: { readonly BATCHES_PER_SEGMENT: number },
+): Reading<Deletion> => {
+  const deletion = (recordId: string) =>
+    ({ ok: true, id: recordId, input: { recordId, batchesPerSegment } }) as const;
+  const bare = readText(value);
+  if (!bare.ok) return bare;
+  if (!/^["[{]/.test(bare.text)) return deletion(bare.text);
+  const read = readJson(value);
+  if (!read.ok) return read;
+  const id = findId(read.json);
+  if (typeof id === "string") return deletion(id);
+  const detail = `expected a JSON string, an array whose first element is one, or {"recordId": "…"}`;
+  return { ok: false, reason: "unexpected-json-shape", detail };
 };

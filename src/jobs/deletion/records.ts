@@ -14,7 +14,7 @@ export interface Batch {
 
 /** One line of the ledger: a batch that was applied. Times are milliseconds since 1970. */
 export interface LedgerEntry {
-  readonly stepId: string;
+  readonly key: string;
   readonly recordId: string;
   readonly batch: number;
   readonly deleted: number;
@@ -26,8 +26,8 @@ export interface LedgerEntry {
 
 /** What one batch is to do. */
 export interface BatchRequest {
-  /** Idempotency key: the durable promise id of the step. */
-  readonly stepId: string;
+  /** Idempotency key of the step. */
+  readonly key: string;
   readonly recordId: string;
   /** Position among the record's batches, from 0. */
   readonly batch: number;
@@ -38,12 +38,12 @@ export interface BatchRequest {
 /** The row store: which rows of which record are left, and the ledger of the batches that removed the others. */
 export interface RecordStore extends Disposable {
   /**
-   * Removes at most `size` rows of a record and enters the batch in the ledger, in one transaction. A step that is
-   * in the ledger already gets its recorded answer.
+   * Removes at most `size` rows of a record and enters the batch in the ledger, in one transaction. A key that is in
+   * the ledger already gets its recorded answer.
    *
    * @throws {RecordStoreError} nothing was removed
    */
-  deleteBatch(request: BatchRequest): Batch;
+  deleteBatch(request: BatchRequest): Promise<Batch>;
   /** Adds rows, numbered from 0, for each record that has none; all or nothing. */
   addRows(rowsByRecord: ReadonlyMap<string, number>): void;
   /** Rows left over all records. */
@@ -72,7 +72,7 @@ const SCHEMA = `
     record_id TEXT NOT NULL, row_number INTEGER NOT NULL, PRIMARY KEY (record_id, row_number)
   ) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS ledger (
-    entry INTEGER PRIMARY KEY, step_id TEXT NOT NULL UNIQUE, record_id TEXT NOT NULL, batch INTEGER NOT NULL,
+    entry INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, record_id TEXT NOT NULL, batch INTEGER NOT NULL,
     deleted INTEGER NOT NULL, rows_remain INTEGER NOT NULL, worker TEXT NOT NULL, applied_at INTEGER NOT NULL,
     repeats INTEGER NOT NULL DEFAULT 0
   );
@@ -135,22 +135,22 @@ export const openRecords = (
     );
   };
 
-  const findEntry = db.prepare("UPDATE ledger SET repeats = repeats + 1 WHERE step_id = ? RETURNING *");
+  const findEntry = db.prepare("UPDATE ledger SET repeats = repeats + 1 WHERE key = ? RETURNING *");
   const countBatches = db.prepare("SELECT count(*) AS n FROM ledger WHERE record_id = ? AND batch < ?");
   const deleteRows = db.prepare(
     "DELETE FROM rows WHERE record_id = ? AND row_number IN (SELECT row_number FROM rows WHERE record_id = ? ORDER BY row_number LIMIT ?)",
   );
   const findRow = db.prepare("SELECT 1 FROM rows WHERE record_id = ? LIMIT 1");
   const addEntry = db.prepare(
-    "INSERT INTO ledger (step_id, record_id, batch, deleted, rows_remain, worker, applied_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    "INSERT INTO ledger (key, record_id, batch, deleted, rows_remain, worker, applied_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
   );
   const addRow = db.prepare("INSERT INTO rows (record_id, row_number) VALUES (?, ?)");
 
   return {
-    deleteBatch({ stepId, recordId, batch, size }) {
+    async deleteBatch({ key, recordId, batch, size }) {
       assertSameFile();
       return transaction(() => {
-        const entry = findEntry.get(stepId);
+        const entry = findEntry.get(key);
         if (entry) {
           return {
             deleted: Number(entry.deleted),
@@ -166,7 +166,7 @@ export const openRecords = (
         }
         const deleted = Number(deleteRows.run(recordId, recordId, size).changes);
         const rowsRemain = findRow.get(recordId) !== undefined;
-        addEntry.run(stepId, recordId, batch, deleted, Number(rowsRemain), worker, Date.now());
+        addEntry.run(key, recordId, batch, deleted, Number(rowsRemain), worker, Date.now());
         return { deleted, rowsRemain, repeated: false };
       });
     },
@@ -184,7 +184,7 @@ export const openRecords = (
           .prepare("SELECT * FROM ledger ORDER BY entry")
           .all()
           .map((entry) => ({
-            stepId: String(entry.step_id),
+            key: String(entry.key),
             recordId: String(entry.record_id),
             batch: Number(entry.batch),
             deleted: Number(entry.deleted),

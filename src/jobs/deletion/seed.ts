@@ -1,24 +1,18 @@
 import { randomUUID } from "node:crypto";
-import type { Kafka } from "kafkajs";
-import { createProducer, ensureTopics } from "../../kafka/client.ts";
-import type { Config } from "../../worker/settings.ts";
+import type { SeedMessage } from "../../worker/job.ts";
 import { openRecords } from "./records.ts";
 
-/** A record as it was seeded. */
-export interface SeededRecord {
-  readonly recordId: string;
-  readonly rows: number;
-  readonly partition: number;
-  readonly offset: string;
-}
-
 export interface SeedOptions {
-  readonly config: Config;
-  readonly kafka: Kafka;
+  readonly settings: { readonly BATCH_SIZE: number; readonly RECORDS_DB: string };
   /** How many records. */
   readonly count: number;
   /** A number from 0 up to, but not including, 1. */
   readonly random: () => number;
+}
+
+/** A record as it was seeded. */
+export interface SeededRecord extends SeedMessage {
+  readonly rows: number;
 }
 
 /** As many rows as a random number of batches takes: geometric, a chance of one in four to end after each. */
@@ -28,31 +22,22 @@ export const randomRows = (batchSize: number, random: () => number): number => {
 };
 
 /**
- * Makes `count` records with rows in the row store, then produces their ids, in that order, so that no worker
- * meets an id before its rows. Yields each record once the broker has acknowledged it.
+ * Makes `count` records with rows in the row store, and the messages with their ids: the rows first, so that no worker
+ * meets an id before its rows.
  *
- * @throws {RecordStoreError}, or what kafkajs throws when the broker cannot be reached
+ * @throws {RecordStoreError}
  */
-export async function* seed({ config, kafka, count, random }: SeedOptions): AsyncGenerator<SeededRecord> {
+export const seed = ({ settings, count, random }: SeedOptions): SeededRecord[] => {
   const rowsByRecord = new Map<string, number>();
   for (let i = 0; i < count; i++) {
-    rowsByRecord.set(randomUUID().replaceAll("-", ""), randomRows(config.BATCH_SIZE, random));
+    rowsByRecord.set(randomUUID().replaceAll("-", ""), randomRows(settings.BATCH_SIZE, random));
   }
-  {
-    using records = openRecords(config.RECORDS_DB, { worker: "seed", busyTimeoutMs: 30_000 });
-    records.addRows(rowsByRecord);
-  }
-
-  await ensureTopics(kafka, config);
-  const producer = createProducer(kafka);
-  await producer.connect();
-  try {
-    for (const [recordId, rows] of rowsByRecord) {
-      const messages = [{ key: recordId, value: JSON.stringify(recordId) }];
-      const [ack] = await producer.send({ topic: config.TOPIC_TO_DELETE, acks: -1, messages });
-      yield { recordId, rows, partition: ack?.partition ?? -1, offset: ack?.baseOffset ?? "?" };
-    }
-  } finally {
-    await producer.disconnect();
-  }
-}
+  using records = openRecords(settings.RECORDS_DB, { worker: "seed", busyTimeoutMs: 30_000 });
+  records.addRows(rowsByRecord);
+  return [...rowsByRecord].map(([recordId, rows]) => ({
+    key: recordId,
+    value: JSON.stringify(recordId),
+    rows,
+    about: `record ${recordId} with ${rows} rows in ${Math.ceil(rows / settings.BATCH_SIZE)} batches`,
+  }));
+};

@@ -1,0 +1,36 @@
+import { integer, matching, number } from "../../support/settings.ts";
+
+const HOUR_MS = 3_600_000;
+
+/** The settings of the deletion alone. */
+export const settings = {
+  BATCH_SIZE: integer(10, { min: 1, max: 100_000, unit: "rows", about: "Rows a batch." }),
+  BATCH_PAUSE_MS: integer(5000, {
+    min: 0,
+    max: 365 * 24 * HOUR_MS,
+    unit: "milliseconds",
+    about: "Durable sleep between two batches, in milliseconds.",
+  }),
+  BATCHES_PER_SEGMENT: integer(5, {
+    min: 1,
+    max: 1000,
+    unit: "batches",
+    about: "After so many batches a record goes on in a fresh execution, whose replay is short again.",
+  }),
+  SIMULATED_FAILURE_RATE: number(0.25, {
+    expected: "a number from 0 up to, but not including, 1",
+    isValid: (rate) => rate >= 0 && rate < 1,
+    about: "Share of batches that fail at random, to show retries; 0 turns that off.",
+  }),
+  SIMULATED_LATENCY_MS: integer(0, {
+    min: 0,
+    max: HOUR_MS,
+    unit: "milliseconds",
+    about: "How long a batch takes at least, in milliseconds, to stand for a slow job.",
+  }),
+  RECORDS_DB: matching("data/records.db", {
+    expected: "the path of a file",
+    pattern: /./,
+    about: "The row store: a SQLite file, created if it is missing.",
+  }),
+};

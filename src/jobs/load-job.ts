@@ -1,0 +1,36 @@
+import { existsSync, readdirSync } from "node:fs";
+import { SettingsError } from "../support/settings.ts";
+import type { AnyJob } from "../worker/job.ts";
+
+const folder = new URL("./", import.meta.url);
+const fileOf = (name: string) => new URL(`${name}/job.ts`, folder);
+
+/** The job of a command that names none. */
+const DEFAULT_JOB = "deletion";
+
+/** The names of all jobs: the folders beside this file that hold a `job.ts`. */
+export const listJobs = (): string[] =>
+  readdirSync(folder, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory() && existsSync(fileOf(entry.name)))
+    .map(({ name }) => name)
+    .sort();
+
+const isJob = (value: unknown): value is AnyJob =>
+  value !== null && typeof value === "object" && "name" in value && "createWorkflow" in value;
+
+/**
+ * Loads the job that a command names: what the `job.ts` of its folder exports as `job`.
+ *
+ * @param positionals the command's words: at most one
+ * @throws {SettingsError} when there is no such folder, or its file exports no job of that name
+ */
+export const loadJob = async ([name = DEFAULT_JOB, ...more]: readonly string[]): Promise<AnyJob> => {
+  const names = listJobs();
+  if (!names.includes(name) || more.length > 0) {
+    const got = JSON.stringify([name, ...more].join(" "));
+    throw new SettingsError([`expected the name of a job (${names.join(", ")}), got ${got}`]);
+  }
+  const { job }: { job?: unknown } = await import(fileOf(name).href);
+  if (isJob(job) && job.name === name) return job;
+  throw new SettingsError([`src/jobs/${name}/job.ts: expected an export 'job' whose name is ${name}`]);
+};

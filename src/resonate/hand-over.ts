@@ -1,0 +1,62 @@
+import { randomUUID } from "node:crypto";
+import { setTimeout } from "node:timers/promises";
+import type { Network, Request, Send } from "@resonatehq/sdk";
+import { doneWithin } from "../support/retry.ts";
+import type { Leases } from "./leases.ts";
+
+/** Thrown at the checkpoint at which a draining worker stops an execution; the SDK then gives up its lease. */
+class DrainingError extends Error {
+  readonly code = "DRAINING";
+  readonly canRetry = true;
+  override name = "DrainingError";
+}
+
+/**
+ * A server learns a moment later that a worker's connection is closed. What is handed back before that it may send to
+ * this worker still, where it is lost, and to another one only after its retry timeout.
+ */
+const DISCONNECT_MS = 250;
+
+export interface HandOver {
+  /** Sends a request, unless this worker drains and the request would begin another step. */
+  readonly send: Send;
+  /**
+   * Stops taking executions, lets running steps end for at most `graceMs`, and hands back the leases of those that
+   * do not, so that another worker goes on at once. Executions stop at their next checkpoint.
+   */
+  drain(graceMs: number): Promise<void>;
+}
+
+/** @param source where messages come from: it is stopped first */
+export const createHandOver = (leases: Leases, source: Pick<Network, "stop">): HandOver => {
+  let draining = false;
+  let disconnected = Promise.resolve();
+  /** The protocol's version, which the SDK does not export, as the SDK's own requests have it. */
+  let protocol = "";
+
+  const send: Send = async (typed) => {
+    const request: Request = typed;
+    protocol = request.head.version;
+    if (draining && request.kind === "task.fence" && request.data.action.kind === "promise.create") {
+      throw new DrainingError("this worker stops: another one goes on from here");
+    }
+    if (draining && request.kind === "task.release") await disconnected;
+    return leases.send(typed);
+  };
+
+  return {
+    send,
+    drain: async (graceMs) => {
+      draining = true;
+      await source.stop();
+      disconnected = setTimeout(DISCONNECT_MS);
+      // Executions that were on their way here have come by then, and are held.
+      await disconnected;
+      await doneWithin(leases.idle(), graceMs);
+      const releases = leases.held.map((data) =>
+        send({ kind: "task.release", head: { corrId: randomUUID(), version: protocol }, data }),
+      );
+      await Promise.allSettled(releases);
+    },
+  };
+};

@@ -1,0 +1,134 @@
+import { Codec, type Context, Never } from "@resonatehq/sdk";
+import { sleep } from "../resonate/sleep.ts";
+import { decodeEnvelope, type Envelope, encodeEnvelope } from "./envelope.ts";
+import { idempotencyKey } from "./idempotency-key.ts";
+import type { StepContext, Steps, Workflow, WorkflowContext } from "./job.ts";
+import { assertJson, type StepRunner } from "./step.ts";
+
+/**
+ * Longer than any outage. A promise that times out is rejected while no code of ours runs, so none ever does: the
+ * deadline is a step's to watch.
+ */
+export const NEVER_MS = 100 * 365 * 24 * 3_600_000;
+
+/**
+ * The name under which a job's executions are registered. It names the topic, too: two services with the same job at
+ * one server must not run each other's.
+ */
+export const executionName = (job: string, topic: string): string => `${job}:${topic}`;
+
+export interface ExecutionOptions {
+  readonly job: string;
+  /** Under which the execution is registered at the SDK, and continues itself. */
+  readonly name: string;
+  readonly steps: Steps;
+  readonly workflow: Workflow<unknown>;
+  readonly runner: StepRunner;
+  /** Where the execution is continued: the address of the worker group. */
+  readonly target: string;
+  /** Sends the message of a failed execution to the dead letters. */
+  readonly sendDeadLetter: (envelope: Envelope, error: unknown) => Promise<void>;
+}
+
+/** Tag of a step's promise: its idempotency key, for those who look at a server from outside. */
+export const KEY_TAG = "idempotency-key";
+
+/** A workflow called a function that is not one of its job's steps. */
+class UnknownStepError extends Error {
+  readonly code = "UNKNOWN_STEP";
+  readonly canRetry = false;
+  override name = "UnknownStepError";
+}
+
+/** The SDK shows a step under the name of its function. */
+const named = <F extends (...args: never[]) => unknown>(name: string, work: F): F =>
+  Object.defineProperty(work, "name", { value: name });
+
+const codec = new Codec();
+
+/** A value as it is after a replay: what a workflow sees must not depend on whether it was resumed in between. */
+const asReplayed = (value: unknown): unknown => codec.decode(codec.encode(value));
+
+/**
+ * Makes the durable execution of a message: the job's workflow, with everything around its steps that is not the
+ * job's. Registered at the SDK under `name`.
+ */
+export const createExecution = ({
+  job,
+  name,
+  steps,
+  workflow,
+  runner,
+  target,
+  sendDeadLetter,
+}: ExecutionOptions) => {
+  const names = new Map(Object.entries(steps).map(([own, step]) => [step, own]));
+
+  return function* execution(ctx: Context, text: string): Generator<unknown, unknown, unknown> {
+    const envelope = decodeEnvelope(text);
+    const { id, partition, offset, deadline, original } = envelope;
+    const calls: Record<string, number> = { ...envelope.calls };
+    // The target everywhere, though a step runs where its execution does: without one the SDK tries to read its default
+    // as a URL, and throws and catches an error for that.
+    const lasting = { timeout: NEVER_MS, target };
+    // Retries are the runner's. An SDK that waits between tries could not tell an outage from a failure.
+    const once = ctx.options({ ...lasting, retryPolicy: new Never() });
+
+    const nextKey = (step: string): string => {
+      const call = calls[step] ?? 0;
+      calls[step] = call + 1;
+      return idempotencyKey({ job, messageId: id, step, call });
+    };
+    const context: WorkflowContext = {
+      *run(step, ...args) {
+        const own = names.get(step);
+        if (own === undefined) {
+          throw new UnknownStepError(
+            `expected a step that createSteps of job ${job} returns, got another function`,
+          );
+        }
+        const message = { id, partition, offset };
+        const key = nextKey(own);
+        const work = named(own, () =>
+          runner.run({ name: own, messageId: id, deadline }, (attempt) => {
+            const given: StepContext = { idempotencyKey: key, attempt, message };
+            return step(given, ...args);
+          }),
+        );
+        try {
+          // The codec gives back what it was given, as far as it is JSON.
+          return asReplayed(yield* ctx.run(work, { ...once, tags: { [KEY_TAG]: key } })) as Awaited<
+            ReturnType<typeof step>
+          >;
+        } catch (error) {
+          throw asReplayed(error);
+        }
+      },
+      sleep: (ms) => sleep(ctx, ms),
+      *continueAsNew<Args extends unknown[], R>(_workflow: unknown, ...args: Args) {
+        const { original: _, ...rest } = envelope;
+        const next = encodeEnvelope({ ...rest, calls, args });
+        const version = ctx.info.version;
+        const continued = yield* ctx.detached<R>(name, next, ctx.options({ ...lasting, version }));
+        return yield* continued;
+      },
+    };
+
+    try {
+      const [input, ...rest] = envelope.args;
+      return assertJson("the workflow", yield* workflow(context, input, ...rest));
+    } catch (error) {
+      if (original !== undefined) {
+        const call = {
+          name: "enqueueDeadLetter",
+          messageId: id,
+          deadline: Number.POSITIVE_INFINITY,
+          untilDone: true,
+        };
+        const work = () => runner.run(call, () => sendDeadLetter(envelope, error));
+        yield* ctx.run(named(call.name, work), once);
+      }
+      throw error;
+    }
+  };
+};

@@ -1,0 +1,126 @@
+import { setTimeout } from "node:timers/promises";
+import { canRetry, describe, OutageError, toError } from "../support/errors.ts";
+import type { Log } from "../support/log.ts";
+import { createSemaphore } from "../support/semaphore.ts";
+
+/** The deadline of an execution has passed. No retry of the same execution can help. */
+export class ExecutionTimeoutError extends Error {
+  readonly code = "EXECUTION_TIMEOUT";
+  readonly canRetry = false;
+  override name = "ExecutionTimeoutError";
+}
+
+/** A step's or workflow's result that has no JSON form, so it could not be kept. */
+export class ResultError extends Error {
+  readonly code = "RESULT_NOT_JSON";
+  readonly canRetry = false;
+  override name = "ResultError";
+}
+
+/** The longest pause between two tries of a step, in milliseconds. */
+const MAX_RETRY_DELAY_MS = 30_000;
+
+export interface StepRunnerOptions {
+  /** How many steps run at the same time. */
+  readonly concurrency: number;
+  readonly maxAttempts: number;
+  /** Before the first retry, in milliseconds. */
+  readonly retryDelayMs: number;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+  /** Waits so many milliseconds. */
+  readonly sleep?: (ms: number) => Promise<unknown>;
+  readonly log: Log;
+}
+
+/** One call of a step. */
+export interface StepCall {
+  readonly name: string;
+  readonly messageId: string;
+  /** Milliseconds since 1970 after which the step is not tried. */
+  readonly deadline: number;
+  /** Tried for as long as it takes, whatever it throws. */
+  readonly untilDone?: boolean;
+}
+
+/** Puts around every step what every step needs: room, the deadline, retries with backoff, and their log line. */
+export interface StepRunner {
+  /** Steps that run now: not those that wait for room or for their next try. */
+  readonly running: number;
+  /**
+   * Runs a step until it succeeds or fails for good. `work` gets the number of the try, from 1.
+   *
+   * @returns its result
+   * @throws {ExecutionTimeoutError} when the deadline has passed
+   * @throws {ResultError} when its result has no JSON form
+   * @throws what `work` threw, when that says that a retry cannot help, or on its last attempt
+   */
+  run<R>(call: StepCall, work: (attempt: number) => Promise<R>): Promise<R>;
+}
+
+/**
+ * Asserts that a result has a JSON form.
+ *
+ * @throws {ResultError}
+ */
+export const assertJson = <R>(what: string, result: R): R => {
+  try {
+    JSON.stringify(result);
+    return result;
+  } catch (error) {
+    throw new ResultError(`expected a result of ${what} that JSON can hold, got ${describe(error)}`, {
+      cause: error,
+    });
+  }
+};
+
+export const createStepRunner = ({
+  concurrency,
+  maxAttempts,
+  retryDelayMs,
+  now,
+  sleep = setTimeout,
+  log,
+}: StepRunnerOptions): StepRunner => {
+  const room = createSemaphore(concurrency);
+  let running = 0;
+
+  const runOnce = async <R>({ name, messageId, deadline }: StepCall, work: () => Promise<R>): Promise<R> => {
+    await room.acquire();
+    running += 1;
+    try {
+      if (now() > deadline) {
+        const by = new Date(deadline).toISOString();
+        throw new ExecutionTimeoutError(`expected ${messageId} to be done by ${by}, got to step ${name}`);
+      }
+      return assertJson(`step ${name}`, await work());
+    } finally {
+      running -= 1;
+      room.release();
+    }
+  };
+
+  return {
+    get running() {
+      return running;
+    },
+    run: async (call, work) => {
+      let failures = 0;
+      for (let attempt = 1; ; attempt++) {
+        try {
+          return await runOnce(call, () => work(attempt));
+        } catch (thrown) {
+          const error = toError(thrown);
+          // An outage is nobody's failure: what is away comes back, and the step is tried until then.
+          if (!(error instanceof OutageError)) failures += 1;
+          if (!call.untilDone && (!canRetry(error) || failures >= maxAttempts)) throw error;
+          const delay = Math.min(retryDelayMs * 2 ** (attempt - 1), MAX_RETRY_DELAY_MS);
+          log.warn(
+            `step ${call.name} of ${call.messageId} failed (attempt ${attempt}), next try in ${delay / 1000} s: ${describe(error)}`,
+          );
+          await sleep(delay);
+        }
+      }
+    },
+  };
+};
