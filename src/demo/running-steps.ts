@@ -1,6 +1,6 @@
 import type { Request } from "@resonatehq/sdk";
 import { decodeCall } from "../resonate/call.ts";
-import { KEY_TAG } from "../worker/execution.ts";
+import { KEY_TAG } from "../worker/checkpoint.ts";
 
 /** A step from the creation of its promise to its settlement. */
 export interface RunningStep {

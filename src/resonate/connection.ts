@@ -6,10 +6,16 @@ import {
   type Response,
   type Send,
 } from "@resonatehq/sdk";
+import type { Log } from "../support/log.ts";
+import { watchClockSkew } from "./clock-skew.ts";
 import { createEvents } from "./events.ts";
 import { createHandOver, type HandOver } from "./hand-over.ts";
+import { createHistory, type History } from "./history.ts";
 import { createHttpSend } from "./http-send.ts";
-import { keepLeases, type Lease } from "./leases.ts";
+import { keepLeases } from "./leases.ts";
+import { isPulse, watchLiveness } from "./liveness.ts";
+import { createPauses } from "./pauses.ts";
+import { failOnRefusal } from "./refusals.ts";
 
 export interface ConnectionOptions {
   readonly url: string;
@@ -22,51 +28,87 @@ export interface ConnectionOptions {
   /** Lease in milliseconds. */
   readonly ttl: number;
   readonly logger: Logger;
-  /** Told of every answer of the server. */
-  readonly onAnswer?: (request: Request, response: Response) => void;
+  readonly log: Log;
+  /** Told of each request and its answer; `undefined` where there was none. */
+  readonly onAnswer?: (request: Request, response: Response | undefined) => void;
+  /** Told when the server can be heard again, after its stream of events had ended. */
+  readonly onReconnected?: () => void;
+  /** Throws when the server refuses what every worker asks of it. */
+  readonly assertFit: (send: Send) => Promise<void>;
 }
 
 /** A Resonate network that keeps the lease of every execution that runs in this process, and can hand them back. */
-export interface Connection extends Network, Pick<HandOver, "drain"> {
-  /** Executions that hold a lease here: those that run, not those that sleep. */
-  readonly held: readonly Lease[];
+export interface Connection extends Network, Pick<HandOver, "drain" | "handBack"> {
+  /** Whether an execution runs here, under a lease that is kept. */
+  holds(executionId: string): boolean;
+  readonly history: Pick<History, "leaseOf" | "find" | "idsOf">;
 }
 
-/** Connects to a Resonate server: requests by HTTP, executions to take up as server-sent events. */
-export const connect = ({
-  url,
-  token,
-  group,
-  pid,
-  ttl,
-  logger,
-  onAnswer = () => {},
-}: ConnectionOptions): Connection => {
+/**
+ * Connects to a Resonate server: requests by HTTP, executions to take up as server-sent events. A request passes, from
+ * the SDK to the server: hand-over, refusals, leases, and those who watch.
+ */
+export const connect = (options: ConnectionOptions): Connection => {
+  const { url, token, group, pid, ttl, logger, log, assertFit } = options;
+  const { onAnswer = () => {}, onReconnected = () => {} } = options;
   const events = createEvents({ url, token, group, pid, logger });
+  events.onReconnected = onReconnected;
   const http = createHttpSend({ url, token, logger });
-  const answered: Send = async (request) => {
-    const response = await http.send(request);
-    onAnswer(request, response);
-    return response;
+  const history = createHistory();
+  const pauses = createPauses(log);
+
+  const skew = watchClockSkew(log);
+  const watched: Send = async (request) => {
+    const sentAt = Date.now();
+    try {
+      const response = await http.send(request);
+      skew.onAnswer(request, response, sentAt);
+      history.onAnswer(request, response);
+      pauses.onAnswer(request, response);
+      onAnswer(request, response);
+      return response;
+    } catch (error) {
+      pauses.onAnswer(request, undefined);
+      onAnswer(request, undefined);
+      throw error;
+    }
   };
-  const leases = keepLeases({ send: answered }, { pid, ttl, logger });
-  const handOver = createHandOver(leases, events);
+  const leases = keepLeases({ send: watched }, { pid, ttl, logger });
+  const handOver = createHandOver(
+    { ...leases, send: failOnRefusal(leases.send, () => assertFit(http.send)) },
+    events,
+  );
+  const opened = new DisposableStack();
+  opened.defer(() => http[Symbol.dispose]());
   return {
     unicast: events.unicast,
     anycast: events.anycast,
     match: (target) => events.match(target),
-    init: () => events.init(),
+    init: async () => {
+      await events.init();
+      opened.use(watchLiveness({ send: watched, events, pid, logger }));
+    },
     stop: async () => {
       leases.stop();
+      pauses.stop();
       await events.stop();
-      http[Symbol.dispose]();
+      opened.dispose();
     },
-    recv: (callback) => events.onReceive(callback),
+    recv: (callback) =>
+      events.onReceive((message) => {
+        if (!isPulse(message)) pauses.deliver(message, callback);
+      }),
     send: handOver.send,
-    drain: handOver.drain,
-    get held() {
-      return leases.held;
+    drain: (graceMs) => {
+      pauses.stop();
+      return handOver.drain(graceMs);
     },
+    handBack: (executionId) => {
+      pauses.leave(executionId);
+      return handOver.handBack(executionId);
+    },
+    history,
+    holds: leases.holds,
   };
 };
 

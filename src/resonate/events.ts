@@ -6,9 +6,12 @@ import { retryUntilDone } from "../support/retry.ts";
 
 /** Longest wait before reconnecting, in milliseconds. */
 const MAX_RECONNECT_MS = 2000;
-
 /** How often an idle connection is probed by TCP, in milliseconds. */
 const KEEP_ALIVE_MS = 15_000;
+/** How long a server may take to accept a stream, in milliseconds. */
+const ACCEPT_TIMEOUT_MS = 5000;
+/** How long a stream that was replaced is read on, for messages that are under way, in milliseconds. */
+const OVERLAP_MS = 1000;
 
 export interface EventsOptions {
   readonly url: string;
@@ -19,13 +22,21 @@ export interface EventsOptions {
   readonly logger: Logger;
 }
 
+/** Receives the executions a server has for this worker. */
+export interface Events extends HttpAdapter {
+  /** Opens another stream before it leaves the present one. For one that has fallen silent. */
+  reconnect(): void;
+  /** Called whenever a stream has been opened after the first. */
+  onReconnected: () => void;
+}
+
 /**
  * Receives the executions a server has for this worker, as server-sent events.
  *
  * In place of PollMessageSource of @resonatehq/sdk 0.11.5, which waits up to 30 s before it connects again after an
  * outage, and connects again even after `stop`. Can go once it does neither.
  */
-export const createEvents = ({ url, token, group, pid, logger }: EventsOptions): HttpAdapter => {
+export const createEvents = ({ url, token, group, pid, logger }: EventsOptions): Events => {
   const ownGroup = encodeURIComponent(group);
   const own = `${ownGroup}/${encodeURIComponent(pid)}`;
   const headers = {
@@ -34,42 +45,94 @@ export const createEvents = ({ url, token, group, pid, logger }: EventsOptions):
   };
   const callbacks: ((message: Message) => void)[] = [];
   const stopped = new AbortController();
+  let opened = false;
+  /** The stream that is read; one that another has replaced is aborted. */
+  let present: AbortController | undefined;
+  let isOpening = false;
 
-  const deliver = (message: unknown) => {
-    if (isMessage(message)) for (const callback of callbacks) callback(message);
-  };
-  const listen = async (): Promise<never> => {
-    const response = await get(`${url}/poll/${own}`, headers, stopped.signal);
-    if (response.statusCode !== 200)
-      throw new Error(`expected events from ${url}, got status ${response.statusCode}`);
-    response.socket.setKeepAlive(true, KEEP_ALIVE_MS);
-    let rest = "";
-    for await (const text of response.setEncoding("utf8")) {
-      const lines = (rest + text).split("\n");
-      rest = lines.pop() ?? "";
-      for (const line of lines) if (line.startsWith("data:")) deliver(JSON.parse(line.slice("data:".length)));
+  const deliver = (line: string) => {
+    try {
+      const message: unknown = JSON.parse(line.slice("data:".length));
+      // The SDK ends the process at the end of a promise that has not ended (Resonate.notify of 0.11.5).
+      if (!isMessage(message) || (message.kind === "unblock" && message.data.promise.state === "pending"))
+        return;
+      for (const callback of callbacks) callback(message);
+    } catch (error) {
+      logger.warn({ error: describe(error) }, "an event was left out, since it cannot be read");
     }
+  };
+
+  const accept = async (stream: AbortController): Promise<IncomingMessage> => {
+    const late = () =>
+      stream.abort(new Error(`expected events from ${url} within ${ACCEPT_TIMEOUT_MS} ms, got no answer`));
+    const timer = setTimeout(late, ACCEPT_TIMEOUT_MS);
+    try {
+      const signal = AbortSignal.any([stopped.signal, stream.signal]);
+      const response = await get(`${url}/poll/${own}`, headers, signal);
+      if (response.statusCode === 200) return response;
+      response.destroy();
+      throw new Error(`expected events from ${url}, got status ${response.statusCode}`);
+    } catch (error) {
+      throw stream.signal.reason ?? error;
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+
+  /** Reads a stream to its end. Resolves when another one has taken its place, and else rejects. */
+  const listen = async (): Promise<void> => {
+    const stream = new AbortController();
+    const response = await accept(stream);
+    response.socket.setKeepAlive(true, KEEP_ALIVE_MS);
+    const replaced = present;
+    present = stream;
+    isOpening = false;
+    // What is under way to the one before is still read.
+    if (replaced) setTimeout(() => replaced.abort(), OVERLAP_MS);
+    if (opened) events.onReconnected();
+    opened = true;
+    try {
+      let rest = "";
+      for await (const text of response.setEncoding("utf8")) {
+        const lines = (rest + text).split("\n");
+        rest = lines.pop() ?? "";
+        for (const line of lines) if (line.startsWith("data:")) deliver(line);
+      }
+    } catch (error) {
+      if (present === stream) throw error;
+    }
+    if (present !== stream) return;
+    present = undefined;
     throw new Error(`the server at ${url} closed the connection`);
   };
-  const onFailure = (error: unknown) =>
-    logger.warn({ error: describe(error) }, "no executions arrive, connecting again");
 
-  return {
+  const keepOpen = () => {
+    if (isOpening) return;
+    isOpening = true;
+    const onFailure = (error: unknown) => {
+      isOpening = true;
+      logger.warn({ error: describe(error) }, "no executions arrive, connecting again");
+    };
+    retryUntilDone(listen, { signal: stopped.signal, onFailure, maxDelayMs: MAX_RECONNECT_MS }).catch(
+      () => {},
+    );
+  };
+
+  const events: Events = {
     unicast: `poll://uni@${own}`,
     // Any worker of the group, not this one first: the server would go on sending a lost worker's executions to it for
     // as long as it believes the connection open, and it writes nothing that would tell it otherwise.
     anycast: `poll://any@${ownGroup}`,
     match: (target) => `poll://any@${target}`,
-    init: async () => {
-      retryUntilDone(listen, { signal: stopped.signal, onFailure, maxDelayMs: MAX_RECONNECT_MS }).catch(
-        () => {},
-      );
-    },
+    init: async () => keepOpen(),
     stop: async () => stopped.abort(),
     onReceive: (callback) => {
       callbacks.push(callback);
     },
+    reconnect: keepOpen,
+    onReconnected: () => {},
   };
+  return events;
 };
 
 /** Not `fetch`, which ends a response that is silent for five minutes. */

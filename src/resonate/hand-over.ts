@@ -1,8 +1,8 @@
-import { randomUUID } from "node:crypto";
 import { setTimeout } from "node:timers/promises";
 import type { Network, Request, Send } from "@resonatehq/sdk";
 import { doneWithin } from "../support/retry.ts";
 import type { Leases } from "./leases.ts";
+import { requestHead } from "./request.ts";
 
 /** Thrown at the checkpoint at which a draining worker stops an execution; the SDK then gives up its lease. */
 class DrainingError extends Error {
@@ -25,18 +25,20 @@ export interface HandOver {
    * do not, so that another worker goes on at once. Executions stop at their next checkpoint.
    */
   drain(graceMs: number): Promise<void>;
+  /** Gives up the lease of one execution, which this worker cannot go on with for now. */
+  handBack(executionId: string): Promise<void>;
 }
 
 /** @param source where messages come from: it is stopped first */
-export const createHandOver = (leases: Leases, source: Pick<Network, "stop">): HandOver => {
+export const createHandOver = (
+  leases: Pick<Leases, "send" | "held" | "idle">,
+  source: Pick<Network, "stop">,
+): HandOver => {
   let draining = false;
   let disconnected = Promise.resolve();
-  /** The protocol's version, which the SDK does not export, as the SDK's own requests have it. */
-  let protocol = "";
 
   const send: Send = async (typed) => {
     const request: Request = typed;
-    protocol = request.head.version;
     if (draining && request.kind === "task.fence" && request.data.action.kind === "promise.create") {
       throw new DrainingError("this worker stops: another one goes on from here");
     }
@@ -46,6 +48,10 @@ export const createHandOver = (leases: Leases, source: Pick<Network, "stop">): H
 
   return {
     send,
+    handBack: async (executionId) => {
+      const lease = leases.held().find(({ id }) => id === executionId);
+      if (lease) await send({ kind: "task.release", head: requestHead(), data: lease });
+    },
     drain: async (graceMs) => {
       draining = true;
       await source.stop();
@@ -53,9 +59,7 @@ export const createHandOver = (leases: Leases, source: Pick<Network, "stop">): H
       // Executions that were on their way here have come by then, and are held.
       await disconnected;
       await doneWithin(leases.idle(), graceMs);
-      const releases = leases.held.map((data) =>
-        send({ kind: "task.release", head: { corrId: randomUUID(), version: protocol }, data }),
-      );
+      const releases = leases.held().map((data) => send({ kind: "task.release", head: requestHead(), data }));
       await Promise.allSettled(releases);
     },
   };

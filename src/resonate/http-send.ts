@@ -11,6 +11,7 @@ import {
   type Send,
 } from "@resonatehq/sdk";
 import { describe } from "../support/errors.ts";
+import { isRefusal, RefusedError } from "./refusals.ts";
 
 /** As the SDK's own client: a server that says nothing for so long is taken for dead. */
 const TIMEOUT_MS = 10_000;
@@ -18,8 +19,14 @@ const TIMEOUT_MS = 10_000;
 /** Requests beyond wait in line, the time counting: thousands of executions may wake, or be handed back, at once. */
 const MAX_CONNECTIONS = 128;
 
-/** What the protocol says by HTTP status; any other comes from something that is not the server, or is broken. */
-const PROTOCOL_STATUSES: ReadonlySet<number | undefined> = new Set([200, 300, 404, 409, 422, 501]);
+/** What the protocol says by HTTP status, beside refusals; any other comes from something else, or is broken. */
+const PROTOCOL_STATUSES: ReadonlySet<number> = new Set([200, 300, 404, 409, 501]);
+
+/** The most that is shown of an answer that is not the protocol's, in characters. */
+const MAX_WORDS = 300;
+
+/** An idle connection is closed after this, in milliseconds, before a server or balancer does it unseen. */
+const IDLE_MS = 4000;
 
 export interface HttpSendOptions {
   readonly url: string;
@@ -31,7 +38,10 @@ export interface HttpSendOptions {
 }
 
 export interface HttpSend extends Disposable {
-  /** @throws {ResonateTimeoutException} when no proper answer comes: the SDK's word for "try again" */
+  /**
+   * @throws {ResonateTimeoutException} when no proper answer comes: the SDK's word for "try again"
+   * @throws {RefusedError} when something before the server refuses the request for good
+   */
   readonly send: Send;
 }
 
@@ -44,29 +54,47 @@ export interface HttpSend extends Disposable {
  */
 export const createHttpSend = ({ url, token, logger, timeoutMs = TIMEOUT_MS }: HttpSendOptions): HttpSend => {
   const secure = url.startsWith("https:");
-  const reuse = { keepAlive: true, maxSockets: MAX_CONNECTIONS };
-  const agent = secure ? new HttpsAgent(reuse) : new HttpAgent(reuse);
+  const createAgent = (maxSockets: number) => {
+    const options = { keepAlive: true, maxSockets, timeout: IDLE_MS };
+    return secure ? new HttpsAgent(options) : new HttpAgent(options);
+  };
+  const agent = createAgent(MAX_CONNECTIONS);
+  // Leases are renewed however many requests wait for a connection.
+  const heartbeats = createAgent(1);
   const open = secure ? httpsRequest : httpRequest;
   const auth = token === "" ? {} : { auth: token };
   const headers = {
     "content-type": "application/json",
     ...(token === "" ? {} : { authorization: `Bearer ${token}` }),
   };
-  const options = { ...urlToHttpOptions(new URL(url)), method: "POST", headers, agent };
+  const options = { ...urlToHttpOptions(new URL(url)), method: "POST", headers };
 
-  const post = async (body: string): Promise<unknown> => {
+  /** Resolves with the response's head; `again` once more where the server had closed an idle connection. */
+  const exchange = (body: string, own: HttpAgent, signal: AbortSignal, again: boolean) => {
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-    const request = open(options, resolve).on("error", reject);
-    const timeout = setTimeout(
-      () => request.destroy(new Error(`no answer within ${timeoutMs} ms`)),
-      timeoutMs,
-    );
+    const request = open({ ...options, agent: own, signal }, resolve);
+    request.on("error", (error: NodeJS.ErrnoException) => {
+      const wasClosed = request.reusedSocket && (error.code === "ECONNRESET" || error.code === "EPIPE");
+      if (again && wasClosed) exchange(body, own, signal, false).then(resolve, reject);
+      else reject(error);
+    });
+    request.end(body);
+    return promise;
+  };
+
+  const post = async (body: string, own: HttpAgent): Promise<unknown> => {
+    const overdue = new AbortController();
+    const late = () => overdue.abort(new Error(`no answer within ${timeoutMs} ms`));
+    const timeout = setTimeout(late, timeoutMs);
     try {
-      request.end(body);
-      const response = await promise;
+      const response = await exchange(body, own, overdue.signal, true);
+      const { statusCode: status = 0 } = response;
       const answer = await text(response);
-      if (PROTOCOL_STATUSES.has(response.statusCode)) return JSON.parse(answer);
-      throw new Error(`HTTP ${response.statusCode}`);
+      if (PROTOCOL_STATUSES.has(status)) return JSON.parse(answer);
+      if (isRefusal(status)) return parseRefusal(status, answer);
+      throw new Error(`HTTP ${status}${answer === "" ? "" : `: ${answer.slice(0, MAX_WORDS)}`}`);
+    } catch (error) {
+      throw overdue.signal.aborted ? overdue.signal.reason : error;
     } finally {
       clearTimeout(timeout);
     }
@@ -74,18 +102,37 @@ export const createHttpSend = ({ url, token, logger, timeoutMs = TIMEOUT_MS }: H
 
   const send: Send = async (typed) => {
     const request: Request = typed;
+    const own = request.kind === "task.heartbeat" ? heartbeats : agent;
     try {
-      const response = await post(JSON.stringify({ ...request, head: { ...request.head, ...auth } }));
+      const response = await post(JSON.stringify({ ...request, head: { ...request.head, ...auth } }), own);
       if (isAnswer(response, typed)) return response;
       throw new Error("the response does not match the request");
     } catch (error) {
+      if (error instanceof RefusedError) throw error;
       const cause = describe(error);
       logger.warn({ kind: request.kind, error: cause }, "a request to the server failed");
       throw new ResonateTimeoutException(cause);
     }
   };
 
-  return { send, [Symbol.dispose]: () => agent.destroy() };
+  return {
+    send,
+    [Symbol.dispose]: () => {
+      agent.destroy();
+      heartbeats.destroy();
+    },
+  };
+};
+
+/** A refusal as the protocol has it, or, from something before the server, as an error with its words. */
+const parseRefusal = (status: number, answer: string): unknown => {
+  try {
+    const response: unknown = JSON.parse(answer);
+    if (isResponse(response)) return response;
+  } catch {
+    // Not the server's own word: a proxy's page, for instance.
+  }
+  throw new RefusedError(status, answer.slice(0, MAX_WORDS));
 };
 
 const isAnswer = <K extends Request["kind"]>(

@@ -1,12 +1,15 @@
 import {
   AsyncHeartbeat,
+  Codec,
   isSuccess,
   type Logger,
   type Network,
+  type PromiseRecord,
   type Request,
   type Response,
   type Send,
 } from "@resonatehq/sdk";
+import { requestHead } from "./request.ts";
 
 export interface LeaseOptions {
   /** Unique among all workers. */
@@ -26,12 +29,25 @@ export interface Lease {
 export interface Leases {
   /** Sends a request to the server, and notes the leases it grants or ends. */
   readonly send: Send;
-  readonly held: readonly Lease[];
+  /** The leases held now. */
+  held(): Lease[];
+  holds(executionId: string): boolean;
   /** Resolves once no lease is held. */
   idle(): Promise<void>;
   /** Ends the heartbeats. */
   stop(): void;
 }
+
+const codec = new Codec();
+
+const isReadable = (promise: PromiseRecord): boolean => {
+  try {
+    codec.decodePromise(promise);
+    return true;
+  } catch {
+    return false;
+  }
+};
 
 /** Heartbeats per lease: two may be lost before it expires. */
 const HEARTBEATS_PER_LEASE = 3;
@@ -68,14 +84,19 @@ export const keepLeases = (network: Pick<Network, "send">, { pid, ttl, logger }:
       if (!isSuccess(response)) return;
       // A timer's task is not worked on: the SDK leaves it without a word, and the server ends it in time.
       if (response.data.promise.tags["resonate:timer"] === "true") return;
-      const { task } = response.data;
+      const { task, promise } = response.data;
       if (task?.state !== "acquired") return;
       held.set(task.id, task.version);
-      heartbeat.start(task);
+      if (isReadable(promise)) heartbeat.start(task);
+      // The SDK throws at it and leaves it, lease and all.
+      else void release(task).catch(() => {});
     }
     if (request.kind === "task.suspend" && isSuccess(response)) giveUp(request.data);
     if (request.kind === "task.fulfill") giveUp(request.data);
   };
+
+  const release = ({ id, version }: Lease) =>
+    send({ kind: "task.release", head: requestHead(), data: { id, version } });
 
   const send: Send = async (typed) => {
     const request: Request = typed;
@@ -91,9 +112,8 @@ export const keepLeases = (network: Pick<Network, "send">, { pid, ttl, logger }:
 
   return {
     send,
-    get held() {
-      return [...held].map(([id, version]) => ({ id, version }));
-    },
+    holds: (executionId) => held.has(executionId),
+    held: () => [...held].map(([id, version]) => ({ id, version })),
     idle: () => {
       const { promise, resolve } = Promise.withResolvers<void>();
       if (held.size === 0) resolve();

@@ -1,5 +1,13 @@
 import type { Context } from "@resonatehq/sdk";
 
+/** A durable sleep that has not begun. */
+export interface Sleep {
+  /** The id of its promise. */
+  readonly id: string;
+  /** Begins it and waits for its end. */
+  wait(): Generator<unknown, void, unknown>;
+}
+
 /**
  * A durable sleep of `ms` milliseconds that costs nothing on replay.
  *
@@ -9,8 +17,8 @@ import type { Context } from "@resonatehq/sdk";
  * branch. Like that of `ctx.sleep` it has a target, without which a server would not watch its deadline, in a group
  * where nobody takes it. Can go once `ctx.sleep` stays on the branch.
  */
-export function* sleep(ctx: Context, ms: number): Generator<unknown, void, unknown> {
-  const timer = yield* ctx.promise<void>({
+export const sleep = (ctx: Context, ms: number): Sleep => {
+  const timer = ctx.promise<void>({
     timeout: ms,
     tags: {
       "resonate:timer": "true",
@@ -19,5 +27,11 @@ export function* sleep(ctx: Context, ms: number): Generator<unknown, void, unkno
       "resonate:parent": ctx.id,
     },
   });
-  yield* timer;
-}
+  return {
+    id: timer.id,
+    *wait() {
+      const pending = yield* timer;
+      yield* pending;
+    },
+  };
+};

@@ -1,5 +1,6 @@
 import type { Writable } from "node:stream";
 import { styleText } from "node:util";
+import { visible } from "./visible.ts";
 
 /** Where a process says what it does. One line a call; what a line holds is for people, not for programs. */
 export interface Log {
@@ -33,8 +34,8 @@ export const createLog = (name: string, stream: Writable = process.stdout): Log 
     stream.write(`${time} [${name}] ${message}\n`);
   };
   return {
-    info: write,
-    warn: (message) => write(styleText("yellow", message, { stream })),
-    error: (message) => write(styleText("red", message, { stream })),
+    info: (message) => write(visible(message)),
+    warn: (message) => write(styleText("yellow", visible(message), { stream })),
+    error: (message) => write(styleText("red", visible(message), { stream })),
   };
 };

@@ -1,4 +1,5 @@
 import { setTimeout as delayFor } from "node:timers/promises";
+import { canRetry } from "./errors.ts";
 
 /** Something took longer than it may. A retry can help. */
 class TimeoutError extends Error {
@@ -41,7 +42,7 @@ export interface Patience {
 /**
  * Runs `work` until it succeeds, with a backoff that doubles from try to try.
  *
- * @throws the reason of `signal`, once that is aborted, and nothing else
+ * @throws the reason of `signal`, once that is aborted; what `work` throws, when that says that a retry cannot help
  */
 export const retryUntilDone = async <T>(
   work: () => Promise<T>,
@@ -53,6 +54,7 @@ export const retryUntilDone = async <T>(
       return await work();
     } catch (error) {
       signal.throwIfAborted();
+      if (!canRetry(error)) throw error;
       onFailure(error, delay);
     }
     await delayFor(delay, undefined, { signal }).catch(() => signal.throwIfAborted());

@@ -5,7 +5,7 @@ import type { Log } from "../support/log.ts";
 import { retryUntilDone, withTimeout } from "../support/retry.ts";
 import type { Begin, Begun } from "./begin.ts";
 import type { Dispatch } from "./consumer.ts";
-import { REDRIVES_HEADER, toDeadLetterMessage } from "./dead-letter.ts";
+import { EXECUTION_FAILED, REDRIVES_HEADER, toDeadLetterMessage } from "./dead-letter.ts";
 import { type Envelope, encodeEnvelope, packMessage } from "./envelope.ts";
 import type { InFlight } from "./in-flight.ts";
 import type { Reading, SourceMessage } from "./job.ts";
@@ -21,6 +21,8 @@ const OUTAGE_LOG_INTERVAL_MS = 5000;
 
 export interface DispatchOptions {
   readonly read: (message: SourceMessage) => Reading<unknown>;
+  /** The name of the service whose messages these are. */
+  readonly service: string;
   readonly begin: Begin;
   /** Messages wait here, in Kafka, while as many executions as may be are in flight. */
   readonly inFlight: InFlight;
@@ -47,10 +49,20 @@ const parseRedrives = (headers: IHeaders | undefined): number | undefined => {
   return /^\d{1,9}$/.test(text) ? Number(text) : undefined;
 };
 
+/** The id for a message whose own id is taken by another service at the same server. */
+const qualifiedId = (promiseId: string, service: string): string => {
+  const suffix = `\u001f${encodeURIComponent(service)}`;
+  return promiseId.endsWith(suffix) ? promiseId : `${promiseId}${suffix}`;
+};
+
+/** What to start an execution with. */
+interface Planned {
+  readonly ok: true;
+  readonly envelope: Omit<Envelope, "deadline">;
+}
+
 /** What to start an execution with, or why there is none. */
-type Plan =
-  | { readonly ok: true; readonly envelope: Envelope; readonly text: (deadline: number) => string }
-  | { readonly ok: false; readonly reason: string; readonly detail: string };
+type Plan = Planned | { readonly ok: false; readonly reason: string; readonly detail: string };
 
 const plan = (read: DispatchOptions["read"], message: KafkaMessage, partition: number): Plan => {
   const reading = read(message);
@@ -65,13 +77,18 @@ const plan = (read: DispatchOptions["read"], message: KafkaMessage, partition: n
   }
   const { offset } = message;
   const original = packMessage({ ...message, headers: writableHeaders(message.headers) });
-  const envelope = { id, partition, offset, redrives, deadline: 0, original, args: [input] };
-  return { ok: true, envelope, text: (deadline) => encodeEnvelope({ ...envelope, deadline }) };
+  const envelope = { id, partition, offset, redrives, original, args: [input] };
+  try {
+    encodeEnvelope({ ...envelope, deadline: 0 });
+  } catch (error) {
+    return { ok: false, reason: "input-not-json", detail: describe(error) };
+  }
+  return { ok: true, envelope };
 };
 
 /** Makes the way of each message: to its execution, or to the dead-letter topic. */
 export const createDispatch = (options: DispatchOptions): Dispatch => {
-  const { read, begin, inFlight, producer, topics, workflowTimeoutMs, now, log } = options;
+  const { read, service, begin, inFlight, producer, topics, workflowTimeoutMs, now, log } = options;
   let nextOutageLog = 0;
 
   return async (message, partition, signal) => {
@@ -100,25 +117,47 @@ export const createDispatch = (options: DispatchOptions): Dispatch => {
 
     const planned = plan(read, message, partition);
     if (!planned.ok) return toDeadLetters(planned.reason, planned.detail);
-    const { id, redrives } = planned.envelope;
-    const promiseId = executionId(id, redrives);
-    await inFlight.enter(promiseId, signal);
-    let begun: Begun;
-    try {
-      begun = await persist(`start an execution for ${id}`, () =>
-        withTimeout(
-          begin(promiseId, planned.text(now() + workflowTimeoutMs)),
-          BEGIN_TIMEOUT_MS,
-          "an execution",
-        ),
-      );
-    } catch (error) {
-      inFlight.leave(promiseId);
-      throw error;
-    }
-    if (begun.outcome === "finished" || begun.outcome === "failed") inFlight.leave(promiseId);
-    else inFlight.watch(promiseId, begun.ended);
-    if (begun.outcome === "running") inFlight.mayEndElsewhere(promiseId);
-    log.info(`kicked off workflow for record ${id} ${at}`);
+    const { envelope } = planned;
+    const { id, redrives } = envelope;
+
+    const start = async (promiseId: string): Promise<void> => {
+      await inFlight.enter(promiseId, signal);
+      let text = "";
+      let begun: Begun;
+      try {
+        begun = await persist(`start an execution for ${id}`, () => {
+          text = encodeEnvelope({ ...envelope, deadline: now() + workflowTimeoutMs });
+          return withTimeout(begin(promiseId, text), BEGIN_TIMEOUT_MS, "an execution");
+        });
+      } catch (error) {
+        inFlight.leave(promiseId);
+        if (signal.aborted) throw error;
+        return toDeadLetters("start-refused", describe(error));
+      }
+      if (begun.outcome === "started" || begun.outcome === "running") inFlight.watch(promiseId, text, begun);
+      else inFlight.leave(promiseId);
+
+      switch (begun.outcome) {
+        case "started":
+          return log.info(`kicked off workflow for record ${id} ${at}`);
+        case "running":
+          inFlight.mayEndElsewhere(promiseId);
+          return log.info(`record ${id} is at work already ${at}`);
+        case "finished":
+          return log.info(`record ${id} was finished before ${at}`);
+        case "failed":
+          return toDeadLetters(EXECUTION_FAILED, describe(begun.error));
+        case "taken": {
+          // Another service has a message with this id: both run, each under an id of its own.
+          const own = qualifiedId(promiseId, service);
+          if (begun.service !== undefined && promiseId !== own) return start(own);
+          return toDeadLetters(
+            "id-taken",
+            `expected promise ${promiseId} to be free, got one of another program`,
+          );
+        }
+      }
+    };
+    await start(executionId(id, redrives));
   };
 };

@@ -1,8 +1,8 @@
-import { Codec, type Context, Never } from "@resonatehq/sdk";
-import { sleep } from "../resonate/sleep.ts";
+import { Codec, type Context } from "@resonatehq/sdk";
+import { type CheckpointOptions, createCheckpoints } from "./checkpoint.ts";
 import { decodeEnvelope, type Envelope, encodeEnvelope } from "./envelope.ts";
 import { idempotencyKey } from "./idempotency-key.ts";
-import type { StepContext, Steps, Workflow, WorkflowContext } from "./job.ts";
+import type { Steps, Workflow, WorkflowContext } from "./job.ts";
 import { assertJson, type StepRunner } from "./step.ts";
 
 /**
@@ -17,7 +17,10 @@ export const NEVER_MS = 100 * 365 * 24 * 3_600_000;
  */
 export const executionName = (job: string, topic: string): string => `${job}:${topic}`;
 
-export interface ExecutionOptions {
+/** The step that sends the message of a failed execution to the dead letters. */
+export const DEAD_LETTER_STEP = "enqueueDeadLetter";
+
+export interface ExecutionOptions extends Pick<CheckpointOptions, "history" | "maxTakeovers"> {
   readonly job: string;
   /** Under which the execution is registered at the SDK, and continues itself. */
   readonly name: string;
@@ -30,19 +33,12 @@ export interface ExecutionOptions {
   readonly sendDeadLetter: (envelope: Envelope, error: unknown) => Promise<void>;
 }
 
-/** Tag of a step's promise: its idempotency key, for those who look at a server from outside. */
-export const KEY_TAG = "idempotency-key";
-
 /** A workflow called a function that is not one of its job's steps. */
 class UnknownStepError extends Error {
   readonly code = "UNKNOWN_STEP";
   readonly canRetry = false;
   override name = "UnknownStepError";
 }
-
-/** The SDK shows a step under the name of its function. */
-const named = <F extends (...args: never[]) => unknown>(name: string, work: F): F =>
-  Object.defineProperty(work, "name", { value: name });
 
 const codec = new Codec();
 
@@ -53,26 +49,18 @@ const asReplayed = (value: unknown): unknown => codec.decode(codec.encode(value)
  * Makes the durable execution of a message: the job's workflow, with everything around its steps that is not the
  * job's. Registered at the SDK under `name`.
  */
-export const createExecution = ({
-  job,
-  name,
-  steps,
-  workflow,
-  runner,
-  target,
-  sendDeadLetter,
-}: ExecutionOptions) => {
+export const createExecution = (options: ExecutionOptions) => {
+  const { job, name, steps, workflow, runner, history, maxTakeovers, target, sendDeadLetter } = options;
   const names = new Map(Object.entries(steps).map(([own, step]) => [step, own]));
 
   return function* execution(ctx: Context, text: string): Generator<unknown, unknown, unknown> {
     const envelope = decodeEnvelope(text);
-    const { id, partition, offset, deadline, original } = envelope;
+    const { id, partition, offset, redrives, deadline, original } = envelope;
     const calls: Record<string, number> = { ...envelope.calls };
     // The target everywhere, though a step runs where its execution does: without one the SDK tries to read its default
     // as a URL, and throws and catches an error for that.
     const lasting = { timeout: NEVER_MS, target };
-    // Retries are the runner's. An SDK that waits between tries could not tell an outage from a failure.
-    const once = ctx.options({ ...lasting, retryPolicy: new Never() });
+    const checkpoints = createCheckpoints(ctx, { lasting, history, maxTakeovers });
 
     const nextKey = (step: string): string => {
       const call = calls[step] ?? 0;
@@ -84,31 +72,25 @@ export const createExecution = ({
         const own = names.get(step);
         if (own === undefined) {
           throw new UnknownStepError(
-            `expected a step that createSteps of job ${job} returns, got another function`,
+            `expected a step that createSteps of ${job} returns, got another function`,
           );
         }
-        const message = { id, partition, offset };
         const key = nextKey(own);
-        const work = named(own, () =>
-          runner.run({ name: own, messageId: id, deadline }, (attempt) => {
-            const given: StepContext = { idempotencyKey: key, attempt, message };
-            return step(given, ...args);
-          }),
-        );
+        const given = { idempotencyKey: key, message: { id, partition, offset } };
+        const call = { name: own, messageId: id, executionId: ctx.id, deadline };
+        const work = () => runner.run(call, (attempt) => step({ ...given, attempt }, ...args));
         try {
           // The codec gives back what it was given, as far as it is JSON.
-          return asReplayed(yield* ctx.run(work, { ...once, tags: { [KEY_TAG]: key } })) as Awaited<
-            ReturnType<typeof step>
-          >;
+          return asReplayed(yield* checkpoints.run(own, key, work)) as Awaited<ReturnType<typeof step>>;
         } catch (error) {
           throw asReplayed(error);
         }
       },
-      sleep: (ms) => sleep(ctx, ms),
+      sleep: (ms) => checkpoints.sleep(ms),
       *continueAsNew<Args extends unknown[], R>(_workflow: unknown, ...args: Args) {
         const { original: _, ...rest } = envelope;
         const next = encodeEnvelope({ ...rest, calls, args });
-        const version = ctx.info.version;
+        const { version } = ctx.info;
         const continued = yield* ctx.detached<R>(name, next, ctx.options({ ...lasting, version }));
         return yield* continued;
       },
@@ -116,17 +98,22 @@ export const createExecution = ({
 
     try {
       const [input, ...rest] = envelope.args;
-      return assertJson("the workflow", yield* workflow(context, input, ...rest));
+      const result = assertJson("the workflow", yield* workflow(context, input, ...rest));
+      yield* checkpoints.end();
+      return result;
     } catch (error) {
       if (original !== undefined) {
+        const key = idempotencyKey({ job, messageId: id, step: DEAD_LETTER_STEP, call: redrives });
         const call = {
-          name: "enqueueDeadLetter",
+          name: DEAD_LETTER_STEP,
           messageId: id,
-          deadline: Number.POSITIVE_INFINITY,
+          executionId: ctx.id,
+          deadline,
           untilDone: true,
         };
-        const work = () => runner.run(call, () => sendDeadLetter(envelope, error));
-        yield* ctx.run(named(call.name, work), once);
+        yield* checkpoints.run(DEAD_LETTER_STEP, key, () =>
+          runner.run(call, () => sendDeadLetter(envelope, error)),
+        );
       }
       throw error;
     }

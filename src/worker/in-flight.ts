@@ -1,4 +1,5 @@
 import { createSemaphore } from "../support/semaphore.ts";
+import type { Begun } from "./begin.ts";
 
 /** Executions begun by this worker that have not ended yet, wherever they run now. */
 export interface InFlight {
@@ -7,14 +8,17 @@ export interface InFlight {
   enter(id: string, signal: AbortSignal): Promise<void>;
   /** Gives the room of `id` back, if it has any. */
   leave(id: string): void;
-  /** `ended` tells of the end of `id`. It is asked once the execution may end elsewhere. */
-  watch(id: string, ended: () => Promise<unknown>): void;
+  /** Notes how `id` was begun, and what tells of its end: that is asked once the execution may end elsewhere. */
+  watch(id: string, text: string, begun: Pick<Begun, "ended">): void;
   /** The execution sleeps, runs elsewhere or was handed back: from here on any worker may end it. */
   mayEndElsewhere(id: string): void;
+  /** What each was begun with, by id. */
+  begun(): Map<string, string>;
 }
 
 interface Entry {
-  ended?: () => Promise<unknown>;
+  text?: string;
+  ended?: Begun["ended"];
   endsElsewhere: boolean;
 }
 
@@ -35,7 +39,7 @@ export const createInFlight = (max: number): InFlight => {
     delete entry.ended;
     // However it ended, its room is free; the SDK asks again by itself while the server cannot be reached.
     const free = () => {
-      if (entries.get(id) === entry) leave(id);
+      if (entries.get(id) === entry && entry.ended === undefined) leave(id);
     };
     ended().then(free, free);
   };
@@ -51,9 +55,10 @@ export const createInFlight = (max: number): InFlight => {
       else entries.set(id, { endsElsewhere: false });
     },
     leave,
-    watch: (id, ended) => {
+    watch: (id, text, { ended }) => {
       const entry = entries.get(id);
       if (!entry) return;
+      entry.text = text;
       entry.ended = ended;
       askOnce(id, entry);
     },
@@ -63,5 +68,7 @@ export const createInFlight = (max: number): InFlight => {
       entry.endsElsewhere = true;
       askOnce(id, entry);
     },
+    begun: () =>
+      new Map([...entries].flatMap(([id, { text }]) => (text === undefined ? [] : [[id, text] as const]))),
   };
 };

@@ -122,6 +122,11 @@ export interface Job<
 > {
   /** The name of its folder, and on the command line: lower-case letters, digits and '-'. */
   readonly name: string;
+  /**
+   * The version of the workflow, 1 where it is not given. A workflow whose order of steps changes gets the next one:
+   * executions of an older version wait for a worker that has it.
+   */
+  readonly version?: number;
   readonly defaults: JobDefaults;
   /** Its own settings, beside those that every job has. */
   readonly settings: S;

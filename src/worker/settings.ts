@@ -56,7 +56,7 @@ export const commonSchema = {
   RESONATE_URL: httpUrl("http://localhost:8001", "The Resonate server."),
   RESONATE_TOKEN: token,
   LEASE_TTL_MS: milliseconds(
-    10_000,
+    3000,
     500,
     HOUR_MS,
     "Lease on a running execution, in milliseconds. When a worker dies, its running steps go on elsewhere once it expires.",
@@ -84,6 +84,13 @@ export const commonSchema = {
     max: 1_000_000,
     unit: "executions",
     about: "Executions that a worker may have started and not yet seen end. Further messages wait in Kafka.",
+  }),
+  STEP_MAX_TAKEOVERS: integer(5, {
+    min: 1,
+    max: 1_000_000,
+    unit: "takeovers",
+    about:
+      "How often a step is taken over unfinished before its message goes to the dead letters: it may kill its workers.",
   }),
   RETRY_DELAY_MS: milliseconds(
     1000,

@@ -20,6 +20,14 @@ export class ResultError extends Error {
 /** The longest pause between two tries of a step, in milliseconds. */
 const MAX_RETRY_DELAY_MS = 30_000;
 
+/**
+ * How long an outage may keep a step from its end before another worker is to try, in milliseconds: what is away here
+ * may be there for others.
+ */
+const OUTAGE_PATIENCE_MS = 10_000;
+
+const NEVER = new Promise<never>(() => {});
+
 export interface StepRunnerOptions {
   /** How many steps run at the same time. */
   readonly concurrency: number;
@@ -30,6 +38,10 @@ export interface StepRunnerOptions {
   readonly now: () => number;
   /** Waits so many milliseconds. */
   readonly sleep?: (ms: number) => Promise<unknown>;
+  /** Whether an execution still runs here. One whose lease went to another worker is not tried again. */
+  readonly isOurs?: (executionId: string) => boolean;
+  /** Told when an outage has kept a step from its end for OUTAGE_PATIENCE_MS. */
+  readonly onOutage?: (executionId: string) => void;
   readonly log: Log;
 }
 
@@ -37,9 +49,10 @@ export interface StepRunnerOptions {
 export interface StepCall {
   readonly name: string;
   readonly messageId: string;
+  readonly executionId: string;
   /** Milliseconds since 1970 after which the step is not tried. */
   readonly deadline: number;
-  /** Tried for as long as it takes, whatever it throws. */
+  /** Tried for as long as it takes, whatever it throws and however late it is. */
   readonly untilDone?: boolean;
 }
 
@@ -80,16 +93,21 @@ export const createStepRunner = ({
   retryDelayMs,
   now,
   sleep = setTimeout,
+  isOurs = () => true,
+  onOutage = () => {},
   log,
 }: StepRunnerOptions): StepRunner => {
   const room = createSemaphore(concurrency);
   let running = 0;
 
-  const runOnce = async <R>({ name, messageId, deadline }: StepCall, work: () => Promise<R>): Promise<R> => {
+  const runOnce = async <R>(
+    { name, messageId, deadline, untilDone }: StepCall,
+    work: () => Promise<R>,
+  ): Promise<R> => {
     await room.acquire();
     running += 1;
     try {
-      if (now() > deadline) {
+      if (now() > deadline && !untilDone) {
         const by = new Date(deadline).toISOString();
         throw new ExecutionTimeoutError(`expected ${messageId} to be done by ${by}, got to step ${name}`);
       }
@@ -106,19 +124,28 @@ export const createStepRunner = ({
     },
     run: async (call, work) => {
       let failures = 0;
+      let outageSince: number | undefined;
       for (let attempt = 1; ; attempt++) {
         try {
           return await runOnce(call, () => work(attempt));
         } catch (thrown) {
           const error = toError(thrown);
           // An outage is nobody's failure: what is away comes back, and the step is tried until then.
-          if (!(error instanceof OutageError)) failures += 1;
+          if (!(error instanceof OutageError)) {
+            failures += 1;
+            outageSince = undefined;
+          } else {
+            outageSince ??= now();
+            if (now() - outageSince >= OUTAGE_PATIENCE_MS) onOutage(call.executionId);
+          }
           if (!call.untilDone && (!canRetry(error) || failures >= maxAttempts)) throw error;
           const delay = Math.min(retryDelayMs * 2 ** (attempt - 1), MAX_RETRY_DELAY_MS);
           log.warn(
             `step ${call.name} of ${call.messageId} failed (attempt ${attempt}), next try in ${delay / 1000} s: ${describe(error)}`,
           );
           await sleep(delay);
+          // The SDK waits for a step that does not end here any more, and so does nobody else.
+          if (!isOurs(call.executionId)) return NEVER;
         }
       }
     },

@@ -1,25 +1,18 @@
 import { randomUUID } from "node:crypto";
-import { Resonate } from "@resonatehq/sdk";
 import { logLevel } from "kafkajs";
 import { createKafka, createProducer } from "../kafka/client.ts";
 import { ensureTopics } from "../kafka/topics.ts";
-import { connect, endedIn } from "../resonate/connection.ts";
-import { createResonateLogger } from "../resonate/log.ts";
 import { describe } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import { doneWithin } from "../support/retry.ts";
 import type { Env } from "../support/settings.ts";
-import { createBegin } from "./begin.ts";
 import { startConsumer } from "./consumer.ts";
-import { createSendDeadLetter } from "./dead-letter.ts";
 import { createDispatch } from "./dispatch.ts";
-import { createExecution, executionName, NEVER_MS } from "./execution.ts";
-import { createInFlight } from "./in-flight.ts";
+import { startExecutor } from "./executor.ts";
 import type { AnyJob } from "./job.ts";
-import { createPublish } from "./publish.ts";
+import { joinGroup } from "./membership.ts";
 import { ping, untilReachable } from "./reach.ts";
 import { parseJobSettings } from "./settings.ts";
-import { createStepRunner } from "./step.ts";
 
 /** The longest a connection may take to close, in milliseconds: a broker that is gone must not hold up a stop. */
 const CLOSE_TIMEOUT_MS = 2000;
@@ -63,21 +56,19 @@ export const startWorker = async (options: WorkerOptions): Promise<Worker> => {
 const assemble = async ({ job, env, log, signal, random = Math.random }: WorkerOptions): Promise<Worker> => {
   const settings = parseJobSettings(job, env);
   const name = `${process.pid}-${randomUUID().slice(0, 8)}`;
-  const now = Date.now;
   const topics = { source: settings.TOPIC_SOURCE, deadLetters: settings.TOPIC_DEAD_LETTERS };
   await using opened = new AsyncDisposableStack();
   const effects = job.open(settings, { resources: opened, worker: name, random });
 
-  const brokers = settings.KAFKA_BROKERS.join(",");
+  const server = { system: "Resonate server", address: settings.RESONATE_URL, log, signal };
+  const broker = { system: "Kafka broker", address: settings.KAFKA_BROKERS.join(","), log, signal };
   await Promise.all([
-    untilReachable({ system: "Kafka broker", address: brokers, log, signal }, () => {
+    untilReachable(broker, () => {
       // The tries are ours, and each failure is to be shown.
       const once = createKafka(settings, { clientId: name, log, level: logLevel.NOTHING, retries: 1 });
       return ensureTopics(once, settings);
     }),
-    untilReachable({ system: "Resonate server", address: settings.RESONATE_URL, log, signal }, () =>
-      ping(settings.RESONATE_URL),
-    ),
+    untilReachable(server, () => ping(settings.RESONATE_URL)),
   ]);
 
   const closing = (close: () => Promise<void>) => async () => {
@@ -90,83 +81,62 @@ const assemble = async ({ job, env, log, signal, random = Math.random }: WorkerO
   await producer.connect();
   opened.defer(closing(() => producer.disconnect()));
 
-  const runner = createStepRunner({
-    concurrency: settings.STEP_CONCURRENCY,
-    maxAttempts: settings.STEP_MAX_ATTEMPTS,
-    retryDelayMs: settings.RETRY_DELAY_MS,
-    now,
+  const executor = await startExecutor({
+    job,
+    settings,
+    name,
+    effects,
+    producer,
+    untilReachable: (reach) => untilReachable(server, reach),
     log,
   });
-  const publish = createPublish(producer, settings.TOPIC_COMPLETIONS);
-  const steps = job.createSteps(effects, { publish, log, now }, settings);
+  opened.defer(closing(async () => executor[Symbol.asyncDispose]()));
 
-  const inFlight = createInFlight(settings.MAX_IN_FLIGHT);
-  const logger = createResonateLogger(log);
-  const registered = executionName(job.name, topics.source);
-  const beginnings = createBegin(registered, (id, text) => execution.beginRun(id, text, lasting));
-  const connection = connect({
-    url: settings.RESONATE_URL,
-    token: settings.RESONATE_TOKEN,
-    group: settings.RESONATE_GROUP,
-    pid: name,
-    ttl: settings.LEASE_TTL_MS,
-    logger,
-    onAnswer: (request, response) => {
-      beginnings.onAnswer(request, response);
-      const ended = endedIn(request, response);
-      if (ended !== undefined) inFlight.leave(ended);
-      if (request.kind === "task.suspend" || request.kind === "task.release") {
-        inFlight.mayEndElsewhere(request.data.id);
-      }
-    },
+  const dispatch = createDispatch({
+    read: (message) => job.read(message, settings),
+    service: executor.service,
+    begin: executor.begin,
+    inFlight: executor.inFlight,
+    producer,
+    topics,
+    workflowTimeoutMs: settings.WORKFLOW_TIMEOUT_MS,
+    now: Date.now,
+    log,
   });
-  const resonate = new Resonate({ network: connection, pid: name, ttl: settings.LEASE_TTL_MS, logger });
-  opened.defer(closing(() => resonate.stop()));
-  const execution = resonate.register(
-    registered,
-    createExecution({
-      job: job.name,
-      name: registered,
-      steps,
-      workflow: job.createWorkflow(steps, settings),
-      runner,
-      target: connection.anycast,
-      sendDeadLetter: createSendDeadLetter({ producer, job: job.name, topics, now, log }),
-    }),
-  );
-  const lasting = resonate.options({ timeout: NEVER_MS, target: connection.anycast });
-
-  const consumer = await startConsumer({
-    kafka,
-    groupId: settings.KAFKA_GROUP_ID,
-    topic: topics.source,
-    sessionTimeoutMs: settings.SESSION_TIMEOUT_MS,
-    concurrency: settings.DISPATCH_CONCURRENCY,
-    dispatch: createDispatch({
-      read: (message) => job.read(message, settings),
-      begin: beginnings.begin,
-      inFlight,
-      producer,
-      topics,
-      workflowTimeoutMs: settings.WORKFLOW_TIMEOUT_MS,
-      now,
+  const join = () =>
+    startConsumer({
+      kafka,
+      groupId: settings.KAFKA_GROUP_ID,
+      topic: topics.source,
+      sessionTimeoutMs: settings.SESSION_TIMEOUT_MS,
+      concurrency: settings.DISPATCH_CONCURRENCY,
+      dispatch,
       log,
-    }),
-    log,
-  });
+    });
+  const membership = await joinGroup({ join, log });
+  executor.onServer.lost = () => {
+    log.warn(
+      `no answer from the Resonate server for long: leaving consumer group ${settings.KAFKA_GROUP_ID}`,
+    );
+    membership.pause();
+  };
+  executor.onServer.back = () => {
+    log.info("the Resonate server answers again: joining the consumer group");
+    membership.resume();
+  };
   opened.defer(async () => {
-    const { running } = runner;
+    const { running } = executor.runner;
     log.info(
       running === 0 ? "stopping: no step is running" : `stopping: ${running} running steps may end first`,
     );
-    await Promise.all([closing(() => consumer.stop())(), connection.drain(settings.SHUTDOWN_GRACE_MS)]);
+    await Promise.all([closing(() => membership.stop())(), executor.drain(settings.SHUTDOWN_GRACE_MS)]);
   });
 
   log.info(`worker ${name} is ready: kill -9 ${process.pid} to see another take over`);
   const resources = opened.move();
   return {
     name,
-    failed: consumer.failed,
+    failed: membership.failed,
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
 };

@@ -1,0 +1,58 @@
+import { isRedirect, isSuccess, type PromiseRecord, type Request, type Response } from "@resonatehq/sdk";
+
+/** What the server has recorded of one execution that runs here. */
+interface Recorded {
+  /** Counts the leases on the execution so far, this one included. */
+  readonly lease: number;
+  /** Its steps and sleeps, by promise id. */
+  readonly promises: Map<string, PromiseRecord>;
+}
+
+/** What the server has recorded of the executions that run in this process. */
+export interface History {
+  /** To be told of every answer of the server. */
+  readonly onAnswer: (request: Request, response: Response) => void;
+  /** Counts the leases on an execution, the present one included; 1 for one that was never handed on. */
+  leaseOf(executionId: string): number;
+  /** What stands recorded under a promise id of an execution. */
+  find(executionId: string, promiseId: string): PromiseRecord | undefined;
+  /** The promise ids recorded of an execution. */
+  idsOf(executionId: string): string[];
+}
+
+/**
+ * Notes what comes along when an execution is leased: the SDK matches steps by position alone (coroutine.js of
+ * @resonatehq/sdk 0.11.5) and shows nobody what was recorded there, or how often the execution changed hands.
+ */
+export const createHistory = (): History => {
+  const executions = new Map<string, Recorded>();
+
+  const note = (executionId: string, promises: readonly PromiseRecord[]) => {
+    const recorded = executions.get(executionId);
+    for (const promise of promises) recorded?.promises.set(promise.id, promise);
+  };
+
+  return {
+    onAnswer: (request, response) => {
+      if (isSuccess(response) && (response.kind === "task.create" || response.kind === "task.acquire")) {
+        const { task, preload } = response.data;
+        if (task?.state !== "acquired") return;
+        executions.set(task.id, { lease: task.version, promises: new Map() });
+        note(task.id, preload ?? []);
+      }
+      if (
+        request.kind === "task.suspend" ||
+        request.kind === "task.fulfill" ||
+        request.kind === "task.release"
+      ) {
+        // A suspension that is answered with a redirect goes on at once, with what has been recorded meanwhile.
+        if (response.kind === "task.suspend" && isRedirect(response))
+          note(request.data.id, response.data.preload);
+        else executions.delete(request.data.id);
+      }
+    },
+    leaseOf: (executionId) => executions.get(executionId)?.lease ?? 1,
+    find: (executionId, promiseId) => executions.get(executionId)?.promises.get(promiseId),
+    idsOf: (executionId) => [...(executions.get(executionId)?.promises.keys() ?? [])],
+  };
+};

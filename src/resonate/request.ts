@@ -1,0 +1,14 @@
+import { randomUUID } from "node:crypto";
+import type { RequestHead } from "@resonatehq/sdk";
+
+/** The version of the protocol that @resonatehq/sdk 0.11.5 speaks (util.js), which it does not export. */
+const PROTOCOL_VERSION = "2026-04-01";
+
+/** The head of a request of our own. */
+export const requestHead = (): RequestHead => ({ corrId: randomUUID(), version: PROTOCOL_VERSION });
+
+/**
+ * Begins the ids of promises that belong to no message: no message's id holds this character. `resonate promises get`
+ * takes such an id as it is.
+ */
+export const INTERNAL_ID = "\u001f";

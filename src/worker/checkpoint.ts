@@ -1,0 +1,94 @@
+import { type Context, Never, type PromiseRecord } from "@resonatehq/sdk";
+import type { History } from "../resonate/history.ts";
+import { sleep } from "../resonate/sleep.ts";
+
+/** Tag of a step's promise: its idempotency key. */
+export const KEY_TAG = "idempotency-key";
+/** Tag of a step's promise: which of the execution's leases began it. */
+const LEASE_TAG = "begun-under-lease";
+/** Tag of a durable sleep, the SDK's own. */
+const TIMER_TAG = "resonate:timer";
+
+/** A step was taken over unfinished again and again: it most likely kills the process it runs in. */
+class PoisonError extends Error {
+  readonly code = "POISON";
+  readonly canRetry = false;
+  override name = "PoisonError";
+}
+
+/** The SDK shows a step under the name of its function. */
+const named = <F extends () => unknown>(name: string, work: F): F =>
+  Object.defineProperty(work, "name", { value: name });
+
+export interface CheckpointOptions {
+  /** Of all promises of the execution. */
+  readonly lasting: { readonly timeout: number; readonly target: string };
+  /** What the server has recorded of the executions that run here. */
+  readonly history: Pick<History, "leaseOf" | "find" | "idsOf">;
+  /** How often a step is taken over unfinished before it has failed. */
+  readonly maxTakeovers: number;
+}
+
+/** The checkpoints of one execution. */
+export interface Checkpoints {
+  /** Runs `work` as a step, or gives its result from the checkpoint. `step` and `key` name it. */
+  run<R>(step: string, key: string, work: () => Promise<R>): Generator<unknown, R, unknown>;
+  sleep(ms: number): Generator<unknown, void, unknown>;
+  /** To be called when the workflow has come to its end. */
+  end(): Generator<unknown, void, unknown>;
+}
+
+/**
+ * Makes the checkpoints of one execution, which hold its workflow to the way that is recorded.
+ *
+ * The SDK (0.11.5) matches steps by position alone: after a change of the workflow it would take what is recorded at a
+ * position for the result of whatever stands there now. Here such an execution stops, unharmed, and waits for a worker
+ * that has its own order. Can go once the SDK compares what it runs with what is recorded.
+ */
+export const createCheckpoints = (
+  ctx: Context,
+  { lasting, history, maxTakeovers }: CheckpointOptions,
+): Checkpoints => {
+  // Retries are the step runner's: the SDK could not tell an outage from a failure.
+  const once = ctx.options({ ...lasting, retryPolicy: new Never() });
+  const lease = history.leaseOf(ctx.id);
+  const passed = new Set<string>();
+
+  function* stop(what: string, recorded: PromiseRecord | undefined) {
+    const was =
+      recorded?.tags[KEY_TAG] ?? (recorded?.tags[TIMER_TAG] === "true" ? "a sleep" : "something else");
+    const order = `the workflow has come to ${what}, where ${was} is recorded`;
+    const remedy = "give a changed workflow another version";
+    yield* ctx.panic(true, `${order}: its order has changed under version ${ctx.info.version}; ${remedy}`);
+  }
+  function* pass(promiseId: string, what: string, isSame: (promise: PromiseRecord) => boolean) {
+    passed.add(promiseId);
+    const recorded = history.find(ctx.id, promiseId);
+    if (recorded !== undefined && !isSame(recorded)) yield* stop(what, recorded);
+  }
+
+  return {
+    *run<R>(step: string, key: string, work: () => Promise<R>) {
+      const guarded = named(step, async () => {
+        const recorded = history.find(ctx.id, call.id);
+        const takeovers = recorded === undefined ? 0 : lease - Number(recorded.tags[LEASE_TAG]);
+        if (takeovers < maxTakeovers) return work();
+        throw new PoisonError(
+          `step ${key} was begun ${takeovers} times and never came to an end: it may kill its worker`,
+        );
+      });
+      const call = ctx.run(guarded, { ...once, tags: { [KEY_TAG]: key, [LEASE_TAG]: String(lease) } });
+      yield* pass(call.id, `step ${key}`, ({ tags }) => tags[KEY_TAG] === key);
+      return yield* call;
+    },
+    *sleep(ms) {
+      const timer = sleep(ctx, ms);
+      yield* pass(timer.id, "a sleep", ({ tags }) => tags[TIMER_TAG] === "true");
+      yield* timer.wait();
+    },
+    *end() {
+      const left = history.idsOf(ctx.id).find((promiseId) => !passed.has(promiseId));
+      if (left !== undefined) yield* stop("its end", history.find(ctx.id, left));
+    },
+  };
+};

@@ -1,0 +1,142 @@
+import { Resonate, type Send } from "@resonatehq/sdk";
+import type { Producer } from "kafkajs";
+import { connect, endedIn } from "../resonate/connection.ts";
+import { createResonateLogger } from "../resonate/log.ts";
+import { requestHead } from "../resonate/request.ts";
+import type { Log } from "../support/log.ts";
+import type { Schema, Settings } from "../support/settings.ts";
+import { type Begin, createBegin } from "./begin.ts";
+import { createSendDeadLetter } from "./dead-letter.ts";
+import { createExecution, executionName, NEVER_MS } from "./execution.ts";
+import { createInFlight, type InFlight } from "./in-flight.ts";
+import type { AnyJob } from "./job.ts";
+import { tryBeginLostAgain } from "./lost-executions.ts";
+import { createPublish } from "./publish.ts";
+import { watchServer } from "./server-watch.ts";
+import { claimGroup, reportElsewhere, SERVICE_TAG } from "./service.ts";
+import type { WorkerSettings } from "./settings.ts";
+import { createStepRunner, type StepRunner } from "./step.ts";
+
+export interface ExecutorOptions {
+  readonly job: AnyJob;
+  readonly settings: WorkerSettings & Settings<Schema>;
+  /** Unique among all workers. */
+  readonly name: string;
+  /** What the job's steps touch, as it opened it. */
+  readonly effects: object;
+  readonly producer: Pick<Producer, "send">;
+  /** Waits until what it is given succeeds. */
+  readonly untilReachable: (reach: () => Promise<void>) => Promise<void>;
+  readonly log: Log;
+}
+
+/** The part of a worker that runs executions. */
+export interface Executor extends AsyncDisposable {
+  /** The name under which this service's executions are registered. */
+  readonly service: string;
+  readonly begin: Begin;
+  readonly inFlight: InFlight;
+  readonly runner: Pick<StepRunner, "running">;
+  /** See `Connection.drain`. */
+  drain(graceMs: number): Promise<void>;
+  /** Called when the server has not answered for long, and when it answers again. */
+  onServer: { lost: () => void; back: () => void };
+}
+
+/**
+ * Claims the worker group, then takes up executions: what this worker begins, and what the server has for it.
+ *
+ * @throws {SettingsError} when the worker group is another service's
+ * @throws {UnfitServerError} when the server is newer than the SDK
+ */
+export const startExecutor = async (options: ExecutorOptions): Promise<Executor> => {
+  const { job, settings, name, effects, producer, untilReachable, log } = options;
+  const topics = { source: settings.TOPIC_SOURCE, deadLetters: settings.TOPIC_DEAD_LETTERS };
+  const service = { name: executionName(job.name, topics.source), group: settings.RESONATE_GROUP };
+  const ttl = settings.LEASE_TTL_MS;
+  const logger = createResonateLogger(log);
+  await using opened = new AsyncDisposableStack();
+
+  const claim = (send: Send) => claimGroup(send, service);
+  const onServer = { lost: () => {}, back: () => {} };
+  const inFlight = createInFlight(settings.MAX_IN_FLIGHT);
+  const { begin, onAnswer } = createBegin({
+    name: service.name,
+    beginRun: (id, text) => execution.beginRun(id, text, lasting()),
+    assertFit: () => claim(connection.send),
+  });
+  const connection = connect({
+    url: settings.RESONATE_URL,
+    token: settings.RESONATE_TOKEN,
+    group: service.group,
+    pid: name,
+    ttl,
+    logger,
+    log,
+    assertFit: claim,
+    onReconnected: () => void tryBeginLostAgain({ send: connection.send, begin, inFlight, log }),
+    onAnswer: (request, response) => {
+      if (response !== undefined) {
+        server.answered();
+        onAnswer(request, response);
+        const ended = endedIn(request, response);
+        if (ended !== undefined) inFlight.leave(ended);
+      }
+      if (request.kind === "task.suspend" || request.kind === "task.release") {
+        inFlight.mayEndElsewhere(request.data.id);
+      }
+    },
+  });
+  opened.defer(() => connection.stop());
+  const server = opened.use(
+    watchServer({
+      probe: () => connection.send({ kind: "promise.get", head: requestHead(), data: { id: service.name } }),
+      onLost: () => onServer.lost(),
+      onBack: () => onServer.back(),
+    }),
+  );
+  await untilReachable(() => claim(connection.send));
+
+  const runner = createStepRunner({
+    concurrency: settings.STEP_CONCURRENCY,
+    maxAttempts: settings.STEP_MAX_ATTEMPTS,
+    retryDelayMs: settings.RETRY_DELAY_MS,
+    now: Date.now,
+    isOurs: (executionId) => connection.holds(executionId),
+    onOutage: (executionId) => void connection.handBack(executionId).catch(() => {}),
+    log,
+  });
+  const publish = createPublish(producer, settings.TOPIC_COMPLETIONS);
+  const steps = job.createSteps(effects, { publish, log, now: Date.now }, settings);
+  const resonate = new Resonate({ network: connection, pid: name, ttl, logger });
+  opened.defer(() => resonate.stop());
+  const tags = { [SERVICE_TAG]: service.name };
+  const lasting = () => resonate.options({ timeout: NEVER_MS, target: connection.anycast, tags });
+  const execution = resonate.register(
+    service.name,
+    createExecution({
+      job: job.name,
+      name: service.name,
+      steps,
+      workflow: job.createWorkflow(steps, settings),
+      runner,
+      history: connection.history,
+      maxTakeovers: settings.STEP_MAX_TAKEOVERS,
+      target: connection.anycast,
+      sendDeadLetter: createSendDeadLetter({ producer, job: job.name, topics, now: Date.now, log }),
+    }),
+    { version: job.version ?? 1 },
+  );
+  void reportElsewhere(connection.send, service, log).catch(() => {});
+
+  const resources = opened.move();
+  return {
+    service: service.name,
+    begin,
+    inFlight,
+    runner,
+    drain: connection.drain,
+    onServer,
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  };
+};

@@ -1,0 +1,57 @@
+import { describe } from "../support/errors.ts";
+import type { Log } from "../support/log.ts";
+import { retryUntilDone } from "../support/retry.ts";
+import type { RunningConsumer } from "./consumer.ts";
+
+export interface MembershipOptions {
+  /** Joins the consumer group. */
+  readonly join: () => Promise<RunningConsumer>;
+  readonly log: Log;
+}
+
+/** A place in the consumer group that can be left for a while. */
+export interface Membership extends RunningConsumer {
+  /** Leaves the group: its partitions go to workers that can work on them. */
+  pause(): void;
+  /** Joins it again. */
+  resume(): void;
+}
+
+/** Joins the consumer group, and from then on leaves it and joins it again as it is told, one after the other. */
+export const joinGroup = async ({ join, log }: MembershipOptions): Promise<Membership> => {
+  const failed = Promise.withResolvers<never>();
+  failed.promise.catch(() => {});
+  const stopping = new AbortController();
+  let consumer: RunningConsumer | undefined;
+  let last: Promise<void> = Promise.resolve();
+
+  const enter = async () => {
+    if (consumer || stopping.signal.aborted) return;
+    consumer = await join();
+    consumer.failed.catch(failed.reject);
+  };
+  const leave = async () => {
+    const present = consumer;
+    consumer = undefined;
+    await present?.stop();
+  };
+  /** Each begins when the one before it has come to its end. */
+  const next = (what: string, work: () => Promise<void>) => {
+    const onFailure = (error: unknown) =>
+      log.warn(`cannot ${what} the consumer group, trying on: ${describe(error)}`);
+    last = last.then(() => retryUntilDone(work, { signal: stopping.signal, onFailure })).catch(() => {});
+    return last;
+  };
+
+  await enter();
+  return {
+    failed: failed.promise,
+    pause: () => void next("leave", leave),
+    resume: () => void next("join", enter),
+    stop: async () => {
+      stopping.abort();
+      await last;
+      await leave();
+    },
+  };
+};

@@ -1,0 +1,54 @@
+/** How often the server is asked when nothing else was, in milliseconds. */
+const PROBE_MS = 2000;
+/** So long without an answer, in milliseconds, and the server counts as lost. */
+const LOST_AFTER_MS = 30_000;
+
+export interface ServerWatchOptions {
+  /** Asks the server for anything; resolves when it answers. */
+  readonly probe: () => Promise<unknown>;
+  readonly onLost: () => void;
+  readonly onBack: () => void;
+}
+
+/** Whether this worker reaches the Resonate server. */
+export interface ServerWatch extends Disposable {
+  readonly isLost: boolean;
+  /** To be called at each answer. */
+  answered(): void;
+}
+
+/** Watches whether the server answers this worker, and asks it where nothing else does. */
+export const watchServer = ({ probe, onLost, onBack }: ServerWatchOptions): ServerWatch => {
+  const now = () => performance.now();
+  let answeredAt = now();
+  let isLost = false;
+  let isProbing = false;
+
+  const check = () => {
+    const silence = now() - answeredAt;
+    if (silence >= LOST_AFTER_MS && !isLost) {
+      isLost = true;
+      onLost();
+    }
+    if (silence < PROBE_MS || isProbing) return;
+    isProbing = true;
+    probe()
+      .catch(() => {})
+      .finally(() => {
+        isProbing = false;
+      });
+  };
+  const timer = setInterval(check, PROBE_MS);
+  return {
+    get isLost() {
+      return isLost;
+    },
+    answered: () => {
+      answeredAt = now();
+      if (!isLost) return;
+      isLost = false;
+      onBack();
+    },
+    [Symbol.dispose]: () => clearInterval(timer),
+  };
+};
