@@ -10,7 +10,10 @@ import {
   type Response,
 } from "@resonatehq/sdk";
 import { describe } from "../support/errors.ts";
+import { createClock } from "./clock.ts";
 import { createListener } from "./listener.ts";
+import { search } from "./search.ts";
+import { createUnanswered } from "./unanswered.ts";
 
 /** Requests and their answers as they pass, for those who count or trace them. */
 type OnExchange = (request: Request, response: Response) => void;
@@ -53,7 +56,15 @@ export const createResonateServer = ({ onExchange, delayMs }: ResonateServerOpti
   /** Who asked to be told of the end of which promise. */
   const listeners = new Map<string, Set<string>>();
 
+  const unanswered = createUnanswered(network, (message) => void route(message));
+  const clock = createClock(async () => {
+    const time = Date.now();
+    await network.send({ kind: "debug.tick", head: { corrId: "", version: "" }, data: { time } });
+    await unanswered.sendAgain(time);
+  });
+
   const exchange = async (request: Request): Promise<Response> => {
+    if (request.kind === "promise.search") return search(network, request);
     if (request.kind === "promise.register_listener") {
       const { awaited, address } = request.data;
       listeners.getOrInsertComputed(awaited, () => new Set<string>()).add(address);
@@ -69,7 +80,7 @@ export const createResonateServer = ({ onExchange, delayMs }: ResonateServerOpti
     const workers = groups.get(to.group) ?? new Map<string, ServerResponse>();
     const others = [...workers.values()];
     const any = to.cast === "any" ? others[Math.floor(Math.random() * others.length)] : undefined;
-    // Nobody there: an execute message is sent again after 30 s (LocalNetwork's PENDING_RETRY_TTL).
+    // Nobody there: an execute message is sent again later.
     (workers.get(to.pid) ?? any)?.write(`data: ${JSON.stringify(message)}\n\n`);
   };
 
@@ -85,6 +96,7 @@ export const createResonateServer = ({ onExchange, delayMs }: ResonateServerOpti
     }
     // LocalNetwork delivers without an address; the promise's tag holds it.
     const { id } = message.data.task;
+    unanswered.note(message, Date.now());
     const found = await network.send({
       kind: "promise.get",
       head: { corrId: "", version: "" },
@@ -135,12 +147,13 @@ export const createResonateServer = ({ onExchange, delayMs }: ResonateServerOpti
   const listener = createListener(http);
   return {
     listen: async ({ port, host = "127.0.0.1" }) => {
-      await network.init();
+      clock.start();
       return { host, port: await listener.open({ port, host }) };
     },
     stop: listener.close,
     dropConnections: listener.drop,
     [Symbol.asyncDispose]: async () => {
+      clock.stop();
       await listener.close();
       await network.stop();
     },

@@ -1,0 +1,33 @@
+/** How often timers are looked at, in milliseconds. */
+const TICK_MS = 100;
+/** The clock takes at most this share of the process's time: a look at very many timers takes long. */
+const MAX_SHARE = 0.1;
+
+export interface Clock {
+  start(): void;
+  stop(): void;
+}
+
+/** Calls `tick` ten times a second, one call after the other, and less often where a call takes long. */
+export const createClock = (tick: () => Promise<void>): Clock => {
+  let timer: NodeJS.Timeout | undefined;
+  let runs = false;
+  const next = (ms: number) => {
+    timer = setTimeout(async () => {
+      const began = performance.now();
+      await tick();
+      if (runs) next(Math.max(TICK_MS, (performance.now() - began) / MAX_SHARE));
+    }, ms);
+  };
+  return {
+    start: () => {
+      if (runs) return;
+      runs = true;
+      next(TICK_MS);
+    },
+    stop: () => {
+      runs = false;
+      clearTimeout(timer);
+    },
+  };
+};
