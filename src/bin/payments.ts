@@ -12,16 +12,26 @@ const schema = {
   }),
 };
 
-await runCommand(async (signal) => {
-  const options = { port: { type: "string", default: "8090" }, "failure-rate": { type: "string" } } as const;
-  const { values } = parseArgs({ options });
-  const { "--failure-rate": failureRate } = parseSettings(schema, {
-    "--failure-rate": values["failure-rate"],
-  });
-  const port = parseCount("--port", values.port, { max: 65_535 });
-  await using payments = await startPayments({ port, failureRate, random: Math.random });
-  console.log(
-    `Payment service at ${payments.url}, in memory, failing ${failureRate * 100} %. Ctrl-C ends it.`,
-  );
-  await aborted(signal);
-});
+const HELP = `npm run payments [-- --port <port> --failure-rate <share>]
+
+A payment service for the orders job, which fails now and then.`;
+
+await runCommand(
+  async (signal) => {
+    const options = {
+      port: { type: "string", default: "8090" },
+      "failure-rate": { type: "string" },
+    } as const;
+    const { values } = parseArgs({ options });
+    const { "--failure-rate": failureRate } = parseSettings(schema, {
+      "--failure-rate": values["failure-rate"],
+    });
+    const port = parseCount("--port", values.port, { max: 65_535 });
+    await using payments = await startPayments({ port, failureRate, random: Math.random });
+    console.log(
+      `Payment service at ${payments.url}, in memory, failing ${failureRate * 100} %. Ctrl-C ends it.`,
+    );
+    await aborted(signal);
+  },
+  { help: HELP },
+);

@@ -7,21 +7,28 @@ import { parseCount, readEnv } from "../support/settings.ts";
 import { seed } from "../worker/seed.ts";
 import { parseJobSettings } from "../worker/settings.ts";
 
-await runCommand(async () => {
-  const options = { number: { type: "string", short: "n", default: "25" } } as const;
-  const { values, positionals } = parseArgs({ options, allowPositionals: true });
-  const count = parseCount("-n", values.number, { max: 1_000_000 });
-  const job = await loadJob(positionals);
-  const settings = parseJobSettings(job, readEnv(process.env));
-  const kafka = createKafka(settings, { clientId: "seed", log: createLog("seed") });
-  for await (const { about, partition, offset } of seed({
-    job,
-    settings,
-    kafka,
-    count,
-    random: Math.random,
-  })) {
-    console.log(`${about}: partition ${partition}, offset ${offset}`);
-  }
-  console.log(`${count} messages are in ${settings.TOPIC_SOURCE}`);
-});
+const HELP = `npm run seed [-- <job>] [-- -n <messages>]
+
+Makes messages for a job (25 by default), and the rows they need.`;
+
+await runCommand(
+  async () => {
+    const options = { number: { type: "string", short: "n", default: "25" } } as const;
+    const { values, positionals } = parseArgs({ options, allowPositionals: true });
+    const count = parseCount("-n", values.number, { max: 1_000_000 });
+    const job = await loadJob(positionals);
+    const settings = parseJobSettings(job, readEnv(process.env));
+    const kafka = createKafka(settings, { clientId: "seed", log: createLog("seed") });
+    for await (const { about, partition, offset } of seed({
+      job,
+      settings,
+      kafka,
+      count,
+      random: Math.random,
+    })) {
+      console.log(`${about}: partition ${partition}, offset ${offset}`);
+    }
+    console.log(`${count} messages are in ${settings.TOPIC_SOURCE}`);
+  },
+  { help: HELP },
+);

@@ -4,19 +4,26 @@ import { runCommand } from "../support/run-command.ts";
 import { parseCount } from "../support/settings.ts";
 import { aborted } from "../support/signals.ts";
 
-await runCommand(async (signal) => {
-  const { values } = parseArgs({
-    options: {
-      "kafka-port": { type: "string", default: "9092" },
-      "resonate-port": { type: "string", default: "8001" },
-    },
-  });
-  await using stack = await startStack({
-    kafkaPort: parseCount("--kafka-port", values["kafka-port"], { max: 65_535 }),
-    resonatePort: parseCount("--resonate-port", values["resonate-port"], { max: 65_535 }),
-  });
-  console.log(
-    `Kafka broker at ${stack.kafkaBrokers}, Resonate server at ${stack.resonateUrl}, both in memory. Ctrl-C ends them.`,
-  );
-  await aborted(signal);
-});
+const HELP = `npm run stack [-- --kafka-port <port> --resonate-port <port>]
+
+Runs a Kafka broker (9092) and a Resonate server (8001) in memory, on loopback.`;
+
+await runCommand(
+  async (signal) => {
+    const { values } = parseArgs({
+      options: {
+        "kafka-port": { type: "string", default: "9092" },
+        "resonate-port": { type: "string", default: "8001" },
+      },
+    });
+    await using stack = await startStack({
+      kafkaPort: parseCount("--kafka-port", values["kafka-port"], { max: 65_535 }),
+      resonatePort: parseCount("--resonate-port", values["resonate-port"], { max: 65_535 }),
+    });
+    console.log(
+      `Kafka broker at ${stack.kafkaBrokers}, Resonate server at ${stack.resonateUrl}, both in memory. Ctrl-C ends them.`,
+    );
+    await aborted(signal);
+  },
+  { help: HELP },
+);

@@ -1,4 +1,6 @@
 import { existsSync, readdirSync } from "node:fs";
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import { SettingsError } from "../support/settings.ts";
 import type { AnyJob } from "../worker/job.ts";
 
@@ -19,18 +21,29 @@ const isJob = (value: unknown): value is AnyJob =>
   value !== null && typeof value === "object" && "name" in value && "createWorkflow" in value;
 
 /**
- * Loads the job that a command names: what the `job.ts` of its folder exports as `job`.
+ * Loads the job that a command names: what the `job.ts` of its folder, or of the path that is given, exports as `job`.
  *
  * @param positionals the command's words: at most one
- * @throws {SettingsError} when there is no such folder, or its file exports no job of that name
+ * @throws {SettingsError} when there is no such folder or file, or it exports no job
  */
 export const loadJob = async ([name = DEFAULT_JOB, ...more]: readonly string[]): Promise<AnyJob> => {
+  if (/[/\\]/.test(name)) return importJob(pathToFileURL(resolve(name)), name);
   const names = listJobs();
   if (!names.includes(name) || more.length > 0) {
     const got = JSON.stringify([name, ...more].join(" "));
     throw new SettingsError([`expected the name of a job (${names.join(", ")}), got ${got}`]);
   }
-  const { job }: { job?: unknown } = await import(fileOf(name).href);
-  if (isJob(job) && job.name === name) return job;
-  throw new SettingsError([`src/jobs/${name}/job.ts: expected an export 'job' whose name is ${name}`]);
+  const job = await importJob(fileOf(name), name);
+  if (job.name === name) return job;
+  throw new SettingsError([
+    `src/jobs/${name}/job.ts: expected a job named ${name}, got one named ${job.name}`,
+  ]);
+};
+
+const importJob = async (file: URL, name: string): Promise<AnyJob> => {
+  const { job }: { job?: unknown } = existsSync(file) ? await import(file.href) : {};
+  if (isJob(job)) return job;
+  throw new SettingsError([
+    `${name}: expected a file that exports a job as 'job', got ${existsSync(file) ? "another" : "none"}`,
+  ]);
 };

@@ -27,6 +27,8 @@ export const createLog = (name: string, stream: Writable = process.stdout): Log 
     setImmediate(flush);
   };
   process.once("exit", flush);
+  // Whoever reads the log may go away: the work goes on.
+  if (stream.listenerCount("error") === 0) stream.on("error", () => {});
 
   const write = (message: string) => {
     const time = new Date().toISOString().slice(11, 23);

@@ -1,9 +1,17 @@
-/** SIGINT and SIGTERM as one abort: the first aborts `signal`, the second ends the process at once. */
+/**
+ * A second signal so soon after the first is the same one, in milliseconds: a terminal and npm both pass Ctrl-C on.
+ */
+const SAME_SIGNAL_MS = 500;
+
+/** SIGINT and SIGTERM as one abort: the first aborts `signal`, a later second one ends the process at once. */
 export const onStopSignals = (): { signal: AbortSignal } & Disposable => {
   const stop = new AbortController();
+  let stoppedAt = 0;
   const onSignal = (name: NodeJS.Signals) => {
-    if (stop.signal.aborted) process.exit(name === "SIGINT" ? 130 : 143);
-    stop.abort(new Error(`got ${name}`));
+    if (!stop.signal.aborted) {
+      stoppedAt = performance.now();
+      stop.abort(new Error(`got ${name}`));
+    } else if (performance.now() - stoppedAt > SAME_SIGNAL_MS) process.exit(name === "SIGINT" ? 130 : 143);
   };
   process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
   return {

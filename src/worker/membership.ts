@@ -11,6 +11,8 @@ export interface MembershipOptions {
 
 /** A place in the consumer group that can be left for a while. */
 export interface Membership extends RunningConsumer {
+  /** Resolves once the group was joined for the first time; rejects when that fails. */
+  readonly joined: Promise<void>;
   /** Leaves the group: its partitions go to workers that can work on them. */
   pause(): void;
   /** Joins it again. */
@@ -18,7 +20,7 @@ export interface Membership extends RunningConsumer {
 }
 
 /** Joins the consumer group, and from then on leaves it and joins it again as it is told, one after the other. */
-export const joinGroup = async ({ join, log }: MembershipOptions): Promise<Membership> => {
+export const joinGroup = ({ join, log }: MembershipOptions): Membership => {
   const failed = Promise.withResolvers<never>();
   failed.promise.catch(() => {});
   const stopping = new AbortController();
@@ -43,8 +45,10 @@ export const joinGroup = async ({ join, log }: MembershipOptions): Promise<Membe
     return last;
   };
 
-  await enter();
+  const joined = enter();
+  last = joined.catch(() => {});
   return {
+    joined,
     failed: failed.promise,
     pause: () => void next("leave", leave),
     resume: () => void next("join", enter),

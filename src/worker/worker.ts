@@ -5,17 +5,20 @@ import { ensureTopics } from "../kafka/topics.ts";
 import { describe } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import { doneWithin } from "../support/retry.ts";
-import type { Env } from "../support/settings.ts";
+import { type Env, findMisspelt } from "../support/settings.ts";
+import { aborted } from "../support/signals.ts";
 import { startConsumer } from "./consumer.ts";
 import { createDispatch } from "./dispatch.ts";
 import { startExecutor } from "./executor.ts";
 import type { AnyJob } from "./job.ts";
 import { joinGroup } from "./membership.ts";
 import { ping, untilReachable } from "./reach.ts";
-import { parseJobSettings } from "./settings.ts";
+import { parseJobSettings, schemaOf } from "./settings.ts";
 
 /** The longest a connection may take to close, in milliseconds: a broker that is gone must not hold up a stop. */
 const CLOSE_TIMEOUT_MS = 2000;
+/** A stop takes at most this longer than the time given to running steps, in milliseconds. */
+const STOP_OVERRUN_MS = 1500;
 
 export interface WorkerOptions {
   readonly job: AnyJob;
@@ -60,6 +63,12 @@ const assemble = async ({ job, env, log, signal, random = Math.random }: WorkerO
   await using opened = new AsyncDisposableStack();
   const effects = job.open(settings, { resources: opened, worker: name, random });
 
+  for (const [misspelt, meant] of findMisspelt(schemaOf(job), env)) {
+    log.warn(`${misspelt} is not a setting: ${meant} was most likely meant`);
+  }
+  log.info(
+    `job ${job.name}: ${topics.source} at ${settings.KAFKA_BROKERS.join(",")} as ${settings.KAFKA_GROUP_ID}, executions at ${settings.RESONATE_URL} as ${settings.RESONATE_GROUP}`,
+  );
   const server = { system: "Resonate server", address: settings.RESONATE_URL, log, signal };
   const broker = { system: "Kafka broker", address: settings.KAFKA_BROKERS.join(","), log, signal };
   await Promise.all([
@@ -71,10 +80,10 @@ const assemble = async ({ job, env, log, signal, random = Math.random }: WorkerO
     untilReachable(server, () => ping(settings.RESONATE_URL)),
   ]);
 
+  let stopBy = Number.POSITIVE_INFINITY;
   const closing = (close: () => Promise<void>) => async () => {
-    await doneWithin(close(), CLOSE_TIMEOUT_MS).catch((error) =>
-      log.warn(`while closing: ${describe(error)}`),
-    );
+    const ms = Math.max(0, Math.min(CLOSE_TIMEOUT_MS, stopBy - Date.now()));
+    await doneWithin(close(), ms).catch((error) => log.warn(`while closing: ${describe(error)}`));
   };
   const kafka = createKafka(settings, { clientId: name, log });
   const producer = createProducer(kafka);
@@ -113,7 +122,7 @@ const assemble = async ({ job, env, log, signal, random = Math.random }: WorkerO
       dispatch,
       log,
     });
-  const membership = await joinGroup({ join, log });
+  const membership = joinGroup({ join, log });
   executor.onServer.lost = () => {
     log.warn(
       `no answer from the Resonate server for long: leaving consumer group ${settings.KAFKA_GROUP_ID}`,
@@ -125,12 +134,17 @@ const assemble = async ({ job, env, log, signal, random = Math.random }: WorkerO
     membership.resume();
   };
   opened.defer(async () => {
+    stopBy = Date.now() + settings.SHUTDOWN_GRACE_MS + STOP_OVERRUN_MS;
     const { running } = executor.runner;
     log.info(
       running === 0 ? "stopping: no step is running" : `stopping: ${running} running steps may end first`,
     );
-    await Promise.all([closing(() => membership.stop())(), executor.drain(settings.SHUTDOWN_GRACE_MS)]);
+    const drained = doneWithin(executor.drain(settings.SHUTDOWN_GRACE_MS), stopBy - Date.now() - 500);
+    await Promise.all([closing(() => membership.stop())(), drained]);
   });
+  // To join takes as long as the slowest member of the group: a stop does not wait for it.
+  await Promise.race([membership.joined, aborted(signal)]);
+  signal.throwIfAborted();
 
   log.info(`worker ${name} is ready: kill -9 ${process.pid} to see another take over`);
   const resources = opened.move();
