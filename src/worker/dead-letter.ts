@@ -4,6 +4,7 @@ import { describe } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import { type Envelope, unpackMessage } from "./envelope.ts";
 import { idempotencyKey } from "./idempotency-key.ts";
+import { tell } from "./telemetry.ts";
 
 /** Headers of a dead letter, beside the original's own. */
 export const HEADERS = {
@@ -103,5 +104,6 @@ export const createSendDeadLetter =
     const letter = { key, value, headers: own, reason: EXECUTION_FAILED, error, ...place };
     const messages = [toDeadLetterMessage(letter, new Date(now()))];
     await orOutage(producer.send({ topic: topics.deadLetters, acks: -1, messages }));
+    tell("message.dead-letter", { ...place, id, reason: EXECUTION_FAILED, error });
     log.error(`record ${id} in position ${offset} goes to ${topics.deadLetters}: ${error}`);
   };
