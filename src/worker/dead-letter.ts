@@ -27,6 +27,9 @@ export const REDRIVES_HEADER = "redrive-count";
 /** The reason of a message whose execution failed; all others are the job's or the worker's word for bad input. */
 export const EXECUTION_FAILED = "execution-failed";
 
+/** The reason of a message that says how often it came back, and not as this application does. */
+export const INVALID_REDRIVE_COUNT = "invalid-redrive-count";
+
 /** The most that is kept of an error, in bytes. */
 const MAX_ERROR_BYTES = 4096;
 

@@ -3,7 +3,7 @@ import type { IHeaders, Kafka, KafkaMessage, Message } from "kafkajs";
 import { createProducer } from "../kafka/client.ts";
 import { writableHeaders } from "../kafka/headers.ts";
 import { aborted } from "../support/signals.ts";
-import { EXECUTION_FAILED, HEADERS, REDRIVES_HEADER } from "./dead-letter.ts";
+import { EXECUTION_FAILED, HEADERS, INVALID_REDRIVE_COUNT, REDRIVES_HEADER } from "./dead-letter.ts";
 import type { WorkerSettings } from "./settings.ts";
 
 export interface RedriveOptions {
@@ -20,16 +20,20 @@ const readReason = ({ headers }: KafkaMessage): string => String(headers?.[HEADE
 
 /**
  * The message as it was before it became a dead letter. One whose execution failed counts its redrives up, and
- * with them its execution's id, since the failed promise would only give its failure again.
+ * with them its execution's id, since the failed promise would only give its failure again. A count that could not be
+ * read is dropped: it would only be refused again.
  */
-const toOriginal = ({ key, value, headers }: KafkaMessage): Message => {
+const toOriginal = (message: KafkaMessage): Message => {
+  const { key, value, headers } = message;
   const own = new Set<string>(Object.values(HEADERS));
   const original: IHeaders = Object.fromEntries(
     Object.entries(writableHeaders(headers)).filter(([name]) => !own.has(name)),
   );
-  if (String(headers?.[HEADERS.reason]) === EXECUTION_FAILED) {
+  const reason = readReason(message);
+  if (reason === EXECUTION_FAILED) {
     original[REDRIVES_HEADER] = String(Number(headers?.[REDRIVES_HEADER] ?? 0) + 1);
   }
+  if (reason === INVALID_REDRIVE_COUNT) delete original[REDRIVES_HEADER];
   return { key, value, headers: original };
 };
 
