@@ -63,7 +63,7 @@ export const connect = (options: ConnectionOptions): Connection => {
     try {
       const response = await http.send(request);
       onAnswer(request, response, Date.now() - sentAt);
-      skew.onAnswer(request, response, sentAt);
+      skew.onAnswer(response, sentAt);
       // It forgets an execution that is given up, so the others come first.
       history.onAnswer(request, response);
       pauses.onAnswer(request, response);

@@ -113,8 +113,9 @@ export const createBegin = ({ name, beginRun, assertFit }: BeginOptions): Beginn
       if (response.kind === "promise.register_listener") note(response.data.promise);
       if (request.kind !== "task.create" || response.kind !== "task.create") return;
       const { task, promise } = response.data;
-      // The first lease of a task is that of its creation.
-      if (task?.state !== "acquired" || task.version > 1) note(promise);
+      // One that nobody had taken up is leased like a new one, but it holds what somebody else put into it.
+      const isNew = promise.param.data === request.data.action.data.param.data;
+      if (task?.state !== "acquired" || task.version > 1 || !isNew) note(promise);
     },
     begin: async (id, text) => {
       const other = beginning.get(id);
