@@ -1,5 +1,5 @@
 import type { TestContext } from "node:test";
-import { Constant, type Context, LocalNetwork, type Logger, Resonate } from "@resonatehq/sdk";
+import { LocalNetwork, type Logger, Resonate } from "@resonatehq/sdk";
 import { createResonateLogger } from "../../src/resonate/log.ts";
 import { silentLog } from "../../src/support/log.ts";
 
@@ -21,17 +21,4 @@ export const startLocalResonate = (t: TestContext, group = "default"): Resonate 
     await resonate.stop();
   });
   return resonate;
-};
-
-/** A context as the SDK gives it to the step `id` at its n-th attempt. */
-export const makeContext = async (t: TestContext, id: string, attempt = 1): Promise<Context> => {
-  const resonate = startLocalResonate(t);
-  const { promise, resolve } = Promise.withResolvers<Context>();
-  const step = async (ctx: Context) => {
-    if (ctx.info.attempt < attempt) throw new Error("not yet");
-    resolve(ctx);
-  };
-  const options = resonate.options({ retryPolicy: new Constant({ delay: 0 }) });
-  await resonate.register("step", step).run(id, options);
-  return promise;
 };

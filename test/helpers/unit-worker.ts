@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { TestContext } from "node:test";
-import { type Logger, type Request, Resonate, type Response } from "@resonatehq/sdk";
-import { connectLeased, type LeasedNetwork } from "../../src/resonate/leases.ts";
+import { type Context, type Logger, type Request, Resonate, type Response } from "@resonatehq/sdk";
+import { type Connection, connect, endedIn } from "../../src/resonate/connection.ts";
 import { createResonateServer, type ResonateServer } from "../../src/stack/resonate-server.ts";
 import { silent } from "./unit-resonate.ts";
 import { until } from "./unit-time.ts";
@@ -31,7 +31,7 @@ export const startServer = async (t: TestContext): Promise<TracedServer> => {
 };
 
 export interface LeasedWorker {
-  readonly network: LeasedNetwork;
+  readonly network: Connection;
   readonly resonate: Resonate;
   /** Executions that were told to have ended. */
   readonly ended: readonly string[];
@@ -56,10 +56,11 @@ export const startLeased = async (
       if (message === "no executions arrive, connecting again") losses += 1;
     },
   };
-  const onEnded = (id: string) => {
-    if (!id.startsWith(PROBE)) ended.push(id);
+  const onAnswer = (request: Request, response: Response) => {
+    const id = endedIn(request, response);
+    if (id !== undefined && !id.startsWith(PROBE)) ended.push(id);
   };
-  const network = connectLeased({ url, token: "", group, pid, ttl, logger, onEnded });
+  const network = connect({ url, token: "", group, pid, ttl, logger, onAnswer });
   const resonate = new Resonate({ network, pid, ttl, logger: silent });
   t.after(() => resonate.stop());
 
@@ -76,7 +77,7 @@ export const startLeased = async (
       return probes > before;
     };
     await until("a message reaches the worker", isReached, 5000, 20);
-    await until("the probes are done", () => network.held === 0);
+    await until("the probes are done", () => network.held.length === 0);
   };
   await reached();
   return {
@@ -88,4 +89,32 @@ export const startLeased = async (
     },
     reached,
   };
+};
+
+/** Requests of a kind, as far as the server has answered them. */
+export const requestsOf = <K extends Request["kind"]>({ exchanges }: TracedServer, kind: K) =>
+  exchanges
+    .map(([request]) => request)
+    .filter((request): request is Extract<Request, { kind: K }> => request.kind === kind);
+
+/** Registers a workflow of two steps, whose ends are in the hands of the test. */
+export const registerTwoSteps = (worker: LeasedWorker) => {
+  const started: string[] = [];
+  const ends = { first: Promise.withResolvers<string>(), second: Promise.withResolvers<string>() };
+  const first = async (_ctx: Context) => {
+    started.push("first");
+    return ends.first.promise;
+  };
+  const second = async (_ctx: Context) => {
+    started.push("second");
+    return ends.second.promise;
+  };
+  const workflow = worker.resonate.register(function* twoSteps(
+    ctx: Context,
+  ): Generator<unknown, string, unknown> {
+    const one = yield* ctx.run(first);
+    const two = yield* ctx.run(second);
+    return `${one}, ${two}`;
+  });
+  return { workflow, started, ends };
 };

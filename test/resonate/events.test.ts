@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { type TestContext, test } from "node:test";
 import type { Message } from "@resonatehq/sdk";
-import { createPollSource, type PollSourceOptions } from "../../src/resonate/events.ts";
+import { createEvents, type EventsOptions } from "../../src/resonate/events.ts";
 import { silent } from "../helpers/unit-resonate.ts";
 import { mockTimers, settle, until } from "../helpers/unit-time.ts";
 
@@ -16,7 +16,7 @@ interface Poll {
 }
 
 /** A server that takes polls and leaves them open, and a source of messages from it. */
-const build = async (t: TestContext, options: Partial<PollSourceOptions> = {}) => {
+const build = async (t: TestContext, options: Partial<EventsOptions> = {}) => {
   const polls: Poll[] = [];
   const statuses: number[] = [];
   const server = createServer((request, response) => {
@@ -40,7 +40,7 @@ const build = async (t: TestContext, options: Partial<PollSourceOptions> = {}) =
   const warnings: string[] = [];
   const logger = { ...silent, warn: (_fields: unknown, message: string) => void warnings.push(message) };
   const url = `http://127.0.0.1:${port}`;
-  const source = createPollSource({ url, token: "", group: "workers", pid: "1-a", logger, ...options });
+  const source = createEvents({ url, token: "", group: "workers", pid: "1-a", logger, ...options });
   const ids: string[] = [];
   source.onReceive((message) => {
     ids.push(message.kind === "execute" ? message.data.task.id : message.kind);
@@ -60,7 +60,7 @@ test("it asks for the events of its group and worker, with its token if it has o
   const { method, url, headers } = polls[0]?.request ?? {};
   assert.deepEqual([method, url], ["GET", "/poll/workers/1-a"]);
   assert.deepEqual([headers?.accept, headers?.authorization], ["text/event-stream", "Bearer s3cret"]);
-  assert.deepEqual([source.unicast, source.anycast], ["poll://uni@workers/1-a", "poll://any@workers/1-a"]);
+  assert.deepEqual([source.unicast, source.anycast], ["poll://uni@workers/1-a", "poll://any@workers"]);
   assert.equal(source.match("others"), "poll://any@others");
 
   const { polls: others } = await build(t);

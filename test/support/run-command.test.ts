@@ -4,16 +4,16 @@ import { once } from "node:events";
 import { suite, type TestContext, test } from "node:test";
 import { until } from "../helpers/unit-time.ts";
 
-const modules = ["run-command", "config", "signals"].map(
+const modules = ["run-command", "settings", "signals"].map(
   (name) => new URL(`../../src/support/${name}.ts`, import.meta.url).href,
 );
 
 /** Runs `body` as the main function of a process of its own. */
 const run = (t: TestContext, body: string) => {
-  const [main, config, signals] = modules;
+  const [main, settings, signals] = modules;
   const code = `
     import { runCommand } from "${main}";
-    import { SettingsError } from "${config}";
+    import { SettingsError } from "${settings}";
     import { aborted } from "${signals}";
     await runCommand(async (signal) => { ${body} });`;
   const child = spawn(process.execPath, ["--input-type=module", "--eval", code], {

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parseCount } from "../../src/support/settings.ts";
-import { SettingsError } from "../../src/support/settings.ts";
+import { parseCount, SettingsError } from "../../src/support/settings.ts";
 
 test("whole numbers from 1 to the maximum are taken", () => {
   for (const [text, count] of [

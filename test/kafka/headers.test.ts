@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { IHeaders } from "kafkajs";
-import { writableHeaders } from "../../src/kafka/client.ts";
+import { writableHeaders } from "../../src/kafka/headers.ts";
 
 test("headers that can be written stay as they are", () => {
   const headers = { text: "a", bytes: Buffer.from([0xff]), many: ["a", Buffer.from("b")] };
