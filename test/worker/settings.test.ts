@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import dotenv from "dotenv";
-import { SettingsError, defaults, type Env, parseConfig, readEnv } from "../../src/worker/settings.ts";
+import { defaults, type Env, parseConfig, readEnv, SettingsError } from "../../src/worker/settings.ts";
 
 const faultsOf = (env: Env): string[] => {
   try {
