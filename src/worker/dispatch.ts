@@ -11,6 +11,7 @@ import type { InFlight } from "./in-flight.ts";
 import type { Reading, SourceMessage } from "./job.ts";
 import { checkId } from "./message-id.ts";
 import { tell } from "./telemetry.ts";
+import { assertJson } from "./step.ts";
 
 /**
  * The SDK bounds one request to 10 s, but once it has found that an execution runs elsewhere it asks to be told of
@@ -65,8 +66,19 @@ interface Planned {
 /** What to start an execution with, or why there is none. */
 type Plan = Planned | { readonly ok: false; readonly reason: string; readonly detail: string };
 
+/** What the job reads. A job that breaks its word and throws must not stop a partition with one message. */
+const readSafely = (read: DispatchOptions["read"], message: KafkaMessage): Reading<unknown> => {
+  try {
+    const reading = read(message);
+    if (reading.ok) assertJson("read", reading.input);
+    return reading;
+  } catch (error) {
+    return { ok: false, reason: "read-failed", detail: describe(error) };
+  }
+};
+
 const plan = (read: DispatchOptions["read"], message: KafkaMessage, partition: number): Plan => {
-  const reading = read(message);
+  const reading = readSafely(read, message);
   if (!reading.ok) return reading;
   const { id, input } = reading;
   const bad = checkId(id);

@@ -140,6 +140,24 @@ test("a tombstone that the job cannot read is a bad message, too", async () => {
   assert.deepEqual([producer.sent[0]?.message.key, producer.sent[0]?.message.value], [null, null]);
 });
 
+test("a job that throws as it reads, or reads what JSON cannot hold, makes a dead letter of the message", async () => {
+  const broken: [DispatchOptions["read"], RegExp][] = [
+    [() => JSON.parse("{").id, /JSON/],
+    [
+      ({ value }) => ({ ok: true, id: String(value), input: 1n }),
+      /^expected a result of read that JSON can hold/,
+    ],
+  ];
+  for (const [read, expected] of broken) {
+    const { dispatch, begun, producer } = build({ read });
+    await dispatch(createMessage("m-1"), 0, never);
+    assert.deepEqual(begun, []);
+    const headers = producer.sent[0]?.message.headers;
+    assert.equal(headers?.[HEADERS.reason], "read-failed");
+    assert.match(String(headers?.[HEADERS.error]), expected);
+  }
+});
+
 test("an id that cannot name an execution makes a dead letter, whatever the job thinks of it", async () => {
   const ids = {
     "id-colon": "a:b",
