@@ -10,8 +10,8 @@ import { type Envelope, encodeEnvelope, packMessage } from "./envelope.ts";
 import type { InFlight } from "./in-flight.ts";
 import type { Reading, SourceMessage } from "./job.ts";
 import { checkId } from "./message-id.ts";
-import { tell } from "./telemetry.ts";
 import { assertJson } from "./step.ts";
+import { tell } from "./telemetry.ts";
 
 /**
  * The SDK bounds one request to 10 s, but once it has found that an execution runs elsewhere it asks to be told of
