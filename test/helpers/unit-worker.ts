@@ -3,6 +3,7 @@ import type { TestContext } from "node:test";
 import { type Context, type Logger, type Request, Resonate, type Response } from "@resonatehq/sdk";
 import { type Connection, connect, endedIn } from "../../src/resonate/connection.ts";
 import { createResonateServer, type ResonateServer } from "../../src/stack/resonate-server.ts";
+import { silentLog } from "../../src/support/log.ts";
 import { silent } from "./unit-resonate.ts";
 import { until } from "./unit-time.ts";
 
@@ -33,6 +34,8 @@ export const startServer = async (t: TestContext): Promise<TracedServer> => {
 export interface LeasedWorker {
   readonly network: Connection;
   readonly resonate: Resonate;
+  /** How many executions hold a lease here. */
+  readonly held: number;
   /** Executions that were told to have ended. */
   readonly ended: readonly string[];
   /** How often its connection for messages was lost. */
@@ -56,11 +59,17 @@ export const startLeased = async (
       if (message === "no executions arrive, connecting again") losses += 1;
     },
   };
-  const onAnswer = (request: Request, response: Response) => {
+  const leased = new Set<string>();
+  const onAnswer = (request: Request, response: Response | undefined) => {
+    if (response === undefined) return;
+    if (request.kind === "task.create") leased.add(request.data.action.data.id);
+    if (request.kind === "task.acquire") leased.add(request.data.id);
     const id = endedIn(request, response);
     if (id !== undefined && !id.startsWith(PROBE)) ended.push(id);
   };
-  const network = connect({ url, token: "", group, pid, ttl, logger, onAnswer });
+  const assertFit = async () => {};
+  const network = connect({ url, token: "", group, pid, ttl, logger, log: silentLog, onAnswer, assertFit });
+  const held = () => [...leased].filter((id) => network.holds(id)).length;
   const resonate = new Resonate({ network, pid, ttl, logger: silent });
   t.after(() => resonate.stop());
 
@@ -77,7 +86,7 @@ export const startLeased = async (
       return probes > before;
     };
     await until("a message reaches the worker", isReached, 5000, 20);
-    await until("the probes are done", () => network.held.length === 0);
+    await until("the probes are done", () => held() === 0);
   };
   await reached();
   return {
@@ -86,6 +95,9 @@ export const startLeased = async (
     ended,
     get losses() {
       return losses;
+    },
+    get held() {
+      return held();
     },
     reached,
   };

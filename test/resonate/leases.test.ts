@@ -30,12 +30,10 @@ suite("leases", { concurrency: true }, () => {
       here.rpc("sent-2", worker.resonate.options({ target })),
     ]);
     await until("all have begun", () => runs.length === 4);
-    assert.equal(worker.network.held.length + other.network.held.length, 4);
+    assert.equal(worker.held + other.held, 4);
     assert.deepEqual(await results, ["done", "done", "done", "done"]);
     assert.deepEqual(runs.sort(), ["begun-1", "begun-2", "sent-1", "sent-2"], "each ran once");
-    await until("all leases are given up", () =>
-      [worker, other].every(({ network }) => network.held.length === 0),
-    );
+    await until("all leases are given up", () => [worker, other].every(({ held }) => held === 0));
 
     const beats = requestsOf(server, "task.heartbeat").map(({ data }) => data.tasks.map(({ id }) => id));
     for (const id of runs) {
@@ -70,7 +68,7 @@ suite("leases", { concurrency: true }, () => {
   test("a lease is held while an execution runs, and not while it sleeps or when it has ended", async (t) => {
     const server = await startServer(t);
     const worker = await startLeased(t, server);
-    const held = () => worker.network.held.length;
+    const held = () => worker.held;
     const gates = Array.from({ length: 2 }, () => Promise.withResolvers<void>());
     let entered = 0;
     const step = async (_ctx: Context) => {
@@ -108,7 +106,7 @@ suite("leases", { concurrency: true }, () => {
       throw new Error("failed");
     });
     await assert.rejects(failing.run("x", worker.resonate.options({ retryPolicy: new Never() })), /failed/);
-    await until("it is given up", () => worker.network.held.length === 0);
+    await until("it is given up", () => worker.held === 0);
     assert.deepEqual(worker.ended, ["x"]);
   });
 
@@ -122,7 +120,7 @@ suite("leases", { concurrency: true }, () => {
     await other.resonate.register("quick", quick).run("x");
     const handle = await worker.resonate.register("quick", quick).beginRun("x");
     assert.equal(await handle.done(), true);
-    assert.deepEqual([runs, worker.ended, worker.network.held.length], [1, ["x"], 0]);
+    assert.deepEqual([runs, worker.ended, worker.held], [1, ["x"], 0]);
   });
 
   test("one that runs elsewhere is neither held here nor ended", async (t) => {
@@ -132,8 +130,8 @@ suite("leases", { concurrency: true }, () => {
     await workflow.beginRun("x");
     await until("it runs", () => started.length === 1);
     await registerTwoSteps(worker).workflow.beginRun("x");
-    assert.deepEqual([worker.network.held.length, worker.ended], [0, []]);
-    assert.equal(other.network.held.length, 1);
+    assert.deepEqual([worker.held, worker.ended], [0, []]);
+    assert.equal(other.held, 1);
   });
 
   test("a worker of the group in which timers are sent holds none of them", async (t) => {
@@ -142,17 +140,17 @@ suite("leases", { concurrency: true }, () => {
     const workflow = worker.resonate.register(function* sleeper(
       ctx: Context,
     ): Generator<unknown, string, unknown> {
-      yield* sleep(ctx, 1500);
+      yield* sleep(ctx, 1500).wait();
       return "done";
     });
     const handle = await workflow.beginRun("x");
     await until("it sleeps", () => requestsOf(server, "task.suspend").length === 1);
     await until("the timer was sent", () => requestsOf(server, "task.acquire").length === 1);
     await settle();
-    assert.equal(worker.network.held.length, 0);
+    assert.equal(worker.held, 0);
     assert.equal(await handle.result(), "done");
     await until("it has ended", () => worker.ended.includes("x"));
-    assert.equal(worker.network.held.length, 0);
+    assert.equal(worker.held, 0);
   });
 
   test("an execution that loses the server at a checkpoint is held no longer", async (t) => {
@@ -163,6 +161,6 @@ suite("leases", { concurrency: true }, () => {
     await until("the first step runs", () => started.length === 1);
     await server.server.stop();
     ends.first.resolve("one");
-    await until("it is held no longer", () => worker.network.held.length === 0);
+    await until("it is held no longer", () => worker.held === 0);
   });
 });

@@ -65,9 +65,11 @@ const begin = async (...ids: string[]) => {
   const asked: string[] = [];
   const ends = new Map(ids.map((id) => [id, Promise.withResolvers<void>()]));
   const watch = (id: string) =>
-    inFlight.watch(id, async () => {
-      asked.push(id);
-      await ends.get(id)?.promise;
+    inFlight.watch(id, `text of ${id}`, {
+      ended: async () => {
+        asked.push(id);
+        await ends.get(id)?.promise;
+      },
     });
   for (const id of ids) {
     await inFlight.enter(id, never);
@@ -120,4 +122,11 @@ test("the end of an earlier execution under an id leaves a later one its room", 
   ends.get("a")?.resolve();
   await settle();
   assert.equal(inFlight.size, 1);
+});
+
+test("what each was begun with is known until it ends", async () => {
+  const { inFlight } = await begin("a", "b");
+  await inFlight.enter("waits for its answer", never);
+  inFlight.leave("b");
+  assert.deepEqual([...inFlight.begun()], [["a", "text of a"]]);
 });
