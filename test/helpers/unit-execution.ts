@@ -1,5 +1,6 @@
 import type { TestContext } from "node:test";
 import type { Request } from "@resonatehq/sdk";
+import { createHistory } from "../../src/resonate/history.ts";
 import { executionId } from "../../src/worker/dispatch.ts";
 import { type Envelope, encodeEnvelope } from "../../src/worker/envelope.ts";
 import { createExecution, NEVER_MS } from "../../src/worker/execution.ts";
@@ -35,7 +36,11 @@ export const startExecutions = (t: TestContext, { steps, workflow, input, ...opt
   const requests: Request[] = [];
   const deadLetters: { envelope: Envelope; error: unknown }[] = [];
   const log = createMemoryLog();
-  const resonate = startLocalResonate(t, GROUP, (request) => requests.push(request));
+  const history = createHistory();
+  const resonate = startLocalResonate(t, GROUP, (request, response) => {
+    requests.push(request);
+    history.onAnswer(request, response);
+  });
   const name = "job:topic";
   const target = `local://any@${GROUP}`;
   const { envelope, onDeadLetter = () => {}, ...runner } = options;
@@ -53,6 +58,8 @@ export const startExecutions = (t: TestContext, { steps, workflow, input, ...opt
       log,
       ...runner,
     }),
+    history,
+    maxTakeovers: 100,
     target,
     sendDeadLetter: async (failed, error) => {
       onDeadLetter();

@@ -1,5 +1,5 @@
 import type { TestContext } from "node:test";
-import { LocalNetwork, type Logger, type Request, Resonate } from "@resonatehq/sdk";
+import { LocalNetwork, type Logger, type Request, Resonate, type Response } from "@resonatehq/sdk";
 import { createResonateLogger } from "../../src/resonate/log.ts";
 import { silentLog } from "../../src/support/log.ts";
 
@@ -8,17 +8,18 @@ export const silent: Logger = createResonateLogger(silentLog);
 /** How often timers are looked at; the network's own clock ticks once a second. */
 const TICK_MS = 5;
 
-/** An SDK with a whole server in this process's memory, for one test. `onRequest` is told of what it is asked. */
+/** An SDK with a whole server in this process's memory, for one test. `onAnswer` is told of what it is asked. */
 export const startLocalResonate = (
   t: TestContext,
   group = "default",
-  onRequest: (request: Request) => void = () => {},
+  onAnswer: (request: Request, response: Response) => void = () => {},
 ): Resonate => {
   const network = new LocalNetwork({ group });
   const { send } = network;
-  network.send = (request) => {
-    if (request.kind !== "debug.tick") onRequest(request);
-    return send(request);
+  network.send = async (request) => {
+    const response = await send(request);
+    if (request.kind !== "debug.tick") onAnswer(request, response);
+    return response;
   };
   const resonate = new Resonate({ network, logger: silent });
   const clock = setInterval(() => {

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { RefusedError } from "../../src/resonate/refusals.ts";
 import type { Begin, Begun } from "../../src/worker/begin.ts";
-import { HEADERS } from "../../src/worker/dead-letter.ts";
+import { EXECUTION_FAILED, HEADERS } from "../../src/worker/dead-letter.ts";
 import { createDispatch, type DispatchOptions, executionId } from "../../src/worker/dispatch.ts";
 import { decodeEnvelope, type Envelope, unpackMessage } from "../../src/worker/envelope.ts";
 import { createInFlight } from "../../src/worker/in-flight.ts";
@@ -14,7 +15,7 @@ import { mockTimers, settle } from "../helpers/unit-time.ts";
 
 const NOW = Date.parse("2026-11-23T21:00:00Z");
 const never = new AbortController().signal;
-const started: Begun = { outcome: "started", owner: "job:source", ended: () => new Promise(() => {}) };
+const started: Begun = { outcome: "started", ended: () => new Promise(() => {}) };
 
 /** A job whose messages are their ids; what begins with '!' it cannot read. */
 const read = ({ value }: SourceMessage): Reading<unknown> => {
@@ -39,6 +40,7 @@ const build = (options: Partial<DispatchOptions> & { failures?: number; max?: nu
   const producer = createFakeProducer();
   const dispatch = createDispatch({
     read,
+    service: "job:source",
     begin,
     inFlight,
     producer,
@@ -141,19 +143,16 @@ test("a tombstone that the job cannot read is a bad message, too", async () => {
 });
 
 test("a job that throws as it reads, or reads what JSON cannot hold, makes a dead letter of the message", async () => {
-  const broken: [DispatchOptions["read"], RegExp][] = [
-    [() => JSON.parse("{").id, /JSON/],
-    [
-      ({ value }) => ({ ok: true, id: String(value), input: 1n }),
-      /^expected a result of read that JSON can hold/,
-    ],
+  const broken: [DispatchOptions["read"], string, RegExp][] = [
+    [() => JSON.parse("{").id, "read-failed", /JSON/],
+    [({ value }) => ({ ok: true, id: String(value), input: 1n }), "input-not-json", /BigInt/],
   ];
-  for (const [read, expected] of broken) {
+  for (const [read, reason, expected] of broken) {
     const { dispatch, begun, producer } = build({ read });
     await dispatch(createMessage("m-1"), 0, never);
     assert.deepEqual(begun, []);
     const headers = producer.sent[0]?.message.headers;
-    assert.equal(headers?.[HEADERS.reason], "read-failed");
+    assert.equal(headers?.[HEADERS.reason], reason);
     assert.match(String(headers?.[HEADERS.error]), expected);
   }
 });
@@ -375,4 +374,78 @@ test("an execution that had ended before takes no room; one that runs elsewhere 
   assert.equal(inFlight.size, 1);
   inFlight.leave("new");
   assert.equal(inFlight.size, 0);
+});
+
+/** Dispatches a message whose execution is found as `begun` says. */
+const dispatchFound = async (found: Partial<Begun>) => {
+  const ids: string[] = [];
+  const begin: Begin = async (id) => {
+    ids.push(id);
+    return { ...started, ...found };
+  };
+  const built = build({ begin });
+  await built.dispatch(createMessage("m-1", { offset: "41" }), 3, never);
+  return { ...built, ids };
+};
+
+test("what was found under a message's id is told", async () => {
+  for (const [outcome, line] of [
+    ["started", "kicked off workflow for record m-1"],
+    ["running", "record m-1 is at work already"],
+    ["finished", "record m-1 was finished before"],
+  ] as const) {
+    const { log, producer } = await dispatchFound({ outcome });
+    assert.deepEqual([log.lines, producer.calls], [[`info ${line} (partition=3, offset=41)`], 0]);
+  }
+});
+
+test("a message whose execution has failed before goes to the dead letters again, with that failure", async () => {
+  const { producer, inFlight } = await dispatchFound({
+    outcome: "failed",
+    error: new Error("no more tries"),
+  });
+  const { key, value, headers } = producer.sent[0]?.message ?? assert.fail();
+  assert.deepEqual([key, value], [Buffer.from("key"), Buffer.from("m-1")]);
+  assert.equal(headers?.[HEADERS.reason], EXECUTION_FAILED);
+  assert.equal(headers?.[HEADERS.error], "no more tries");
+  assert.equal(inFlight.size, 0);
+});
+
+test("an id that another service has is no hindrance: the message runs under one of its service's own", async () => {
+  const ids: string[] = [];
+  const begin: Begin = async (id) => {
+    ids.push(id);
+    return ids.length === 1 ? { ...started, outcome: "taken", service: "other:topic" } : started;
+  };
+  const { dispatch, inFlight, producer } = build({ begin });
+  await dispatch(createMessage("m-1"), 0, never);
+  assert.deepEqual(ids, ["m-1", "m-1\u001fjob%3Asource"]);
+  assert.notEqual(checkId(ids[1] ?? ""), undefined, "no message's own id");
+  assert.deepEqual([inFlight.size, producer.calls], [1, 0]);
+});
+
+test("an id of another program, or both ids taken, makes a dead letter", async () => {
+  for (const [service, ids] of [
+    [undefined, ["m-1"]],
+    ["other:topic", ["m-1", "m-1\u001fjob%3Asource"]],
+  ] as const) {
+    const found = await dispatchFound({ outcome: "taken", service });
+    assert.deepEqual(found.ids, ids);
+    assert.equal(found.producer.sent[0]?.message.headers?.[HEADERS.reason], "id-taken");
+    assert.equal(found.inFlight.size, 0);
+  }
+});
+
+test("a start that is refused for good makes a dead letter with the server's words, and is not tried again", async () => {
+  let tries = 0;
+  const begin: Begin = async () => {
+    tries += 1;
+    throw new RefusedError(413, "too large");
+  };
+  const { dispatch, inFlight, producer } = build({ begin });
+  await dispatch(createMessage("m-1"), 0, never);
+  const headers = producer.sent[0]?.message.headers;
+  assert.equal(headers?.[HEADERS.reason], "start-refused");
+  assert.match(String(headers?.[HEADERS.error]), /too large/);
+  assert.deepEqual([tries, inFlight.size], [1, 0]);
 });

@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { OutageError } from "../../src/support/errors.ts";
 import { silentLog } from "../../src/support/log.ts";
+import { KEY_TAG } from "../../src/worker/checkpoint.ts";
 import { encodeEnvelope } from "../../src/worker/envelope.ts";
-import { createExecution, executionName, KEY_TAG, NEVER_MS } from "../../src/worker/execution.ts";
+import { createExecution, executionName, NEVER_MS } from "../../src/worker/execution.ts";
 import type { StepContext, Workflow, WorkflowContext } from "../../src/worker/job.ts";
 import { createStepRunner } from "../../src/worker/step.ts";
 import { endedIn, playExecution, startExecutions } from "../helpers/unit-execution.ts";
@@ -203,6 +204,8 @@ test("a step that another worker takes over is called with the same key", async 
           now: Date.now,
           log: silentLog,
         }),
+        history: network.history,
+        maxTakeovers: 100,
         target: network.anycast,
         sendDeadLetter: async () => assert.fail("expected no dead letter"),
       }),
@@ -318,7 +321,7 @@ test("a function that is no step of the job fails the execution, and is not call
       yield* ctx.run(foreign);
     },
   });
-  const error = "expected a step that createSteps of job job returns, got another function";
+  const error = "expected a step that createSteps of job returns, got another function";
   assert.deepEqual(outcome, { error });
   assert.deepEqual([called, keys.length, deadLetters.length], [false, 1, 1]);
   assert.ok(deadLetters[0]?.error instanceof Error && deadLetters[0].error.message === error);

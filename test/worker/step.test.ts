@@ -14,7 +14,7 @@ import { createRandom, randomBelow } from "../helpers/unit-random.ts";
 import { settle } from "../helpers/unit-time.ts";
 
 const NOW = Date.parse("2026-11-23T21:00:00Z");
-const call: StepCall = { name: "charge", messageId: "m-1", deadline: NOW + 1000 };
+const call: StepCall = { name: "charge", messageId: "m-1", executionId: "x-1", deadline: NOW + 1000 };
 
 const build = (options: Partial<StepRunnerOptions> = {}) => {
   const delays: number[] = [];
@@ -118,6 +118,53 @@ test("a step that must be done is tried beyond the bound, whatever it throws", a
     const { work } = failing(20, error);
     assert.equal(await runner.run({ ...call, untilDone: true }, work), 21);
   }
+});
+
+test("a step that must be done is tried however late it is", async () => {
+  const { runner } = build({ now: () => call.deadline + 1 });
+  assert.equal(await runner.run({ ...call, untilDone: true }, failing(1).work), 2);
+});
+
+test("an outage that lasts is told, so that another worker may try; one that comes and goes is not", async () => {
+  let time = NOW;
+  const told: string[] = [];
+  const { runner } = build({
+    now: () => time,
+    sleep: async (ms) => {
+      time += ms;
+    },
+    onOutage: (executionId) => told.push(`${executionId} after ${time - NOW}`),
+  });
+  const away = () => new OutageError("broker away");
+  const errors = [away(), away(), away(), new Error("refused"), away(), away()];
+  const last = { ...call, deadline: Number.POSITIVE_INFINITY };
+  const result = await runner.run(last, async (attempt) => {
+    const error = errors.shift();
+    if (error) throw error;
+    return attempt;
+  });
+  assert.equal(result, 7);
+  // Tries fail after 0, 1, 3, 7, 15 and 31 s. The outage is over at 7 s, and the next one begins at 15 s.
+  assert.deepEqual(told, ["x-1 after 31000"]);
+});
+
+test("an execution that went to another worker meanwhile is not tried again, and ends in no way", async () => {
+  const ours = new Set(["x-1"]);
+  const { runner } = build({ isOurs: (executionId) => ours.has(executionId) });
+  const attempts: number[] = [];
+  let ended = false;
+  const end = () => {
+    ended = true;
+  };
+  void runner
+    .run(call, async (attempt) => {
+      attempts.push(attempt);
+      if (attempt === 2) ours.delete("x-1");
+      throw new Error("refused");
+    })
+    .then(end, end);
+  await settle();
+  assert.deepEqual([attempts, ended, runner.running], [[1, 2], false, 0]);
 });
 
 test("what was thrown that is no error becomes one", async () => {
