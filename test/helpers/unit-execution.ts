@@ -60,6 +60,7 @@ export const startExecutions = (t: TestContext, { steps, workflow, input, ...opt
     }),
     history,
     maxTakeovers: 100,
+    worker: "1",
     target,
     sendDeadLetter: async (failed, error) => {
       onDeadLetter();

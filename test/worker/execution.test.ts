@@ -64,7 +64,7 @@ test("a step is given its key, its attempt and where its message stands", async 
   assert.deepEqual(
     given,
     [1, 2, 3].map((attempt) => [
-      { idempotencyKey: "job/m/charge/0", attempt, message },
+      { idempotencyKey: "job/m/charge/0", step: "charge", executionId: "m", attempt, message },
       "EUR",
       { amount: 12.5 },
     ]),
@@ -206,6 +206,7 @@ test("a step that another worker takes over is called with the same key", async 
         }),
         history: network.history,
         maxTakeovers: 100,
+        worker: String(index),
         target: network.anycast,
         sendDeadLetter: async () => assert.fail("expected no dead letter"),
       }),

@@ -7,6 +7,8 @@ import { createFakeProducer } from "../helpers/unit-producer.ts";
 
 const step = {
   idempotencyKey: "orders/4711/ship/0",
+  step: "ship",
+  executionId: "4711",
   attempt: 3,
   message: { id: "4711", partition: 1, offset: "41" },
 };

@@ -14,7 +14,13 @@ import { createRandom, randomBelow } from "../helpers/unit-random.ts";
 import { settle } from "../helpers/unit-time.ts";
 
 const NOW = Date.parse("2026-11-23T21:00:00Z");
-const call: StepCall = { name: "charge", messageId: "m-1", executionId: "x-1", deadline: NOW + 1000 };
+const call: StepCall = {
+  name: "charge",
+  key: "job/m-1/charge/0",
+  messageId: "m-1",
+  executionId: "x-1",
+  deadline: NOW + 1000,
+};
 
 const build = (options: Partial<StepRunnerOptions> = {}) => {
   const delays: number[] = [];

@@ -9,6 +9,8 @@ const deletion = { recordId: "r-1", batchesPerSegment: 5 };
 
 const contextOf = (idempotencyKey: string, attempt = 1): StepContext => ({
   idempotencyKey,
+  step: "step",
+  executionId: "r-1",
   attempt,
   message: { id: "r-1", partition: 3, offset: "41" },
 });
@@ -43,8 +45,11 @@ const build = (
     if (publishFailure) throw publishFailure;
     published.push([idempotencyKey, completion]);
   };
-  const steps = createSteps({ records, simulateTrouble }, { publish, log }, { BATCH_SIZE: batchSize });
-  return { steps, requests, published, log };
+  const repeats: string[] = [];
+  const answered = ({ idempotencyKey }: StepContext) => void repeats.push(idempotencyKey);
+  const tools = { publish, answered, log };
+  const steps = createSteps({ records, simulateTrouble }, tools, { BATCH_SIZE: batchSize });
+  return { steps, requests, published, repeats, log };
 };
 
 const more: Batch = { deleted: 10, rowsRemain: true, repeated: false };
@@ -79,11 +84,12 @@ test("a retry of the first batch does not say again that it begins", async () =>
 
 test("a batch that was deleted before a crash gives its answer and says only that", async () => {
   for (const answer of [more, last]) {
-    const { steps, log } = build([{ ...answer, repeated: true }]);
+    const { steps, repeats, log } = build([{ ...answer, repeated: true }]);
     assert.equal(await steps.deleteBatch(contextOf("key-4"), deletion, 4), answer.rowsRemain);
     assert.deepEqual(log.lines, [
       "warn batch 4 of record r-1 was deleted before a crash: nothing deleted again",
     ]);
+    assert.deepEqual(repeats, ["key-4"], "and the worker is told");
   }
 });
 

@@ -54,6 +54,7 @@ const play = async (t: TestContext, options: Play) => {
         reachBroker("completion");
         published.push(completion);
       },
+      answered: () => {},
       log: silentLog,
     },
     { BATCH_SIZE: 10 },
