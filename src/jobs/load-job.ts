@@ -8,7 +8,7 @@ const folder = new URL("./", import.meta.url);
 const fileOf = (name: string) => new URL(`${name}/job.ts`, folder);
 
 /** The job of a command that names none. */
-const DEFAULT_JOB = "deletion";
+export const DEFAULT_JOB = "deletion";
 
 /** The names of all jobs: the folders beside this file that hold a `job.ts`. */
 export const listJobs = (): string[] =>

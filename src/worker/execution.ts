@@ -1,4 +1,5 @@
 import { Codec, type Context } from "@resonatehq/sdk";
+import { describe, toError } from "../support/errors.ts";
 import { type CheckpointOptions, createCheckpoints } from "./checkpoint.ts";
 import { decodeEnvelope, type Envelope, encodeEnvelope } from "./envelope.ts";
 import { idempotencyKey } from "./idempotency-key.ts";
@@ -46,6 +47,20 @@ const codec = new Codec();
 const asReplayed = (value: unknown): unknown => codec.decode(codec.encode(value));
 
 /**
+ * What was thrown, as an error that can be kept. With one that cannot, the SDK hands the execution back, the server
+ * hands it out again, and so on for ever.
+ */
+const asKept = (thrown: unknown): Error => {
+  const error = toError(thrown);
+  try {
+    codec.encode(error);
+    return error;
+  } catch {
+    return new Error(describe(error));
+  }
+};
+
+/**
  * Makes the durable execution of a message: the job's workflow, with everything around its steps that is not the
  * job's. Registered at the SDK under `name`.
  */
@@ -84,7 +99,12 @@ export const createExecution = (options: ExecutionOptions) => {
           message: { id, partition, offset },
         };
         const call = { name: own, key, messageId: id, executionId: ctx.id, deadline };
-        const work = () => runner.run(call, (attempt) => step({ ...given, attempt }, ...args));
+        const work = () =>
+          runner
+            .run(call, (attempt) => step({ ...given, attempt }, ...args))
+            .catch((error) => {
+              throw asKept(error);
+            });
         try {
           // The codec gives back what it was given, as far as it is JSON.
           return asReplayed(yield* checkpoints.run(own, key, work)) as Awaited<ReturnType<typeof step>>;
@@ -122,7 +142,7 @@ export const createExecution = (options: ExecutionOptions) => {
           runner.run(call, () => sendDeadLetter(envelope, error)),
         );
       }
-      throw error;
+      throw asKept(error);
     }
   };
 };
