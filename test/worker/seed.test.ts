@@ -5,7 +5,7 @@ import { job } from "../../src/jobs/deletion/job.ts";
 import { createKafka } from "../../src/kafka/client.ts";
 import { createBroker } from "../../src/stack/broker/broker.ts";
 import { silentLog } from "../../src/support/log.ts";
-import { seed } from "../../src/worker/seed.ts";
+import { type Place, seed } from "../../src/worker/seed.ts";
 import { parseJobSettings } from "../../src/worker/settings.ts";
 import { until } from "../helpers/unit-time.ts";
 
@@ -45,7 +45,7 @@ test("a job's messages are produced in order, each told once it has its place, i
     },
   };
   const seen: Awaited<ReturnType<typeof ends>>[] = [];
-  const made = [];
+  const made: (ReturnType<typeof messagesOf>[number] & Place)[] = [];
   for await (const message of seed({ job: own, settings, kafka, count: 6, random })) {
     made.push(message);
     seen.push(await ends());
@@ -61,8 +61,8 @@ test("a job's messages are produced in order, each told once it has its place, i
     assert.equal(sum(seen[index] ?? []), index + 1, "and the next one was not");
   }
   for (const own of [0, 1]) {
-    const offsets = made.filter(({ partition }) => partition === own).map(({ offset }) => Number(offset));
-    assert.deepEqual(offsets, [...offsets.keys()], "in order");
+    const placed = made.filter(({ partition }) => partition === own).map(({ offset }) => Number(offset));
+    assert.deepEqual(placed, [...placed.keys()], "in order");
   }
 });
 
