@@ -1,4 +1,4 @@
-import { defaults } from "../../src/worker/settings.ts";
+import { settings } from "../../src/jobs/deletion/settings.ts";
 import { executeOurs, executePlain, type Traffic } from "../in-memory.ts";
 import { openLab, until } from "../lab.ts";
 import type { Measurement, Run } from "../measurement.ts";
@@ -11,7 +11,7 @@ const MOST_PER_BATCH = 10;
 const FLAT_WITHIN = 1.1;
 /** A step's promise is made and settled, a sleep's is made, the execution is suspended and taken up again. */
 const FLOOR = 5;
-const judgedSegment = Number(defaults.BATCHES_PER_SEGMENT);
+const judgedSegment = Number(settings.BATCHES_PER_SEGMENT.fallback);
 const CHECKED_BATCHES = 10;
 const CHECKED_RECORDS = 20;
 

@@ -18,7 +18,7 @@ const run = async ({ quick, signal, onProgress }: Run) => {
     settings: { TOPIC_PARTITIONS: "1", SIMULATED_LATENCY_MS: String(STEP_MS), BATCH_SIZE: "1" },
   });
   const worker = await lab.startWorker();
-  await using completed = await watchTopic(lab.kafka, lab.config.TOPIC_COMPLETIONS);
+  await using completed = await watchTopic(lab.kafka, lab.settings.TOPIC_COMPLETIONS);
 
   /** Time from producing a record of one batch to its completion, in milliseconds, one record after the other. */
   const probe = async (what: string, from: number) => {
