@@ -24,6 +24,8 @@ export interface CrashOptions {
   readonly maxPairs?: number;
   /** Another one takes another sample. */
   readonly seed?: number;
+  /** Ends it early. */
+  readonly signal?: AbortSignal;
 }
 
 /** The pairs that a whole crash test runs. */
@@ -65,18 +67,19 @@ const sample = <T>(items: readonly T[], size: number, seed: number): readonly T[
  *
  * Runs in this process, one run after the other; while it does, `Date` is the runs' clock for all of the process.
  *
- * @throws {SettingsError} when the scenario's settings are not valid
+ * @throws {SettingsError} when the scenario's settings are not valid; the reason of `signal` when it is aborted
  */
 export const crashEverywhere = async (
   job: AnyJob,
   scenario: Scenario<object>,
-  { maxPairs = ALL_PAIRS, seed = 1 }: CrashOptions = {},
+  { maxPairs = ALL_PAIRS, seed = 1, signal }: CrashOptions = {},
 ): Promise<Report> => {
   const failures: Failure[] = [];
   const start = performance.now();
   let points = 0;
 
   const run = async (faults: readonly Fault[]): Promise<Run> => {
+    signal?.throwIfAborted();
     const result = await runScenario(job, scenario, faults);
     failures.push(...result.findings.map((finding) => ({ ...finding, at: formatFaults(faults) })));
     if (result.struck && faults.length > 0) points += 1;

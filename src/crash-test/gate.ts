@@ -1,6 +1,5 @@
 import type { Request, Send } from "@resonatehq/sdk";
 import type { Producer } from "kafkajs";
-import type { StepRunner } from "../worker/step.ts";
 import { currentTry, type OnCall } from "./effects.ts";
 import type { World } from "./world.ts";
 
@@ -16,18 +15,6 @@ export interface Gate {
   readonly onEffect: OnCall;
   readonly producer: Pick<Producer, "send">;
   readonly sleep: (ms: number) => Promise<void>;
-  /** The same runner, whose steps know that they are steps, and fail where the plan says so. */
-  watch(runner: StepRunner): StepRunner;
-}
-
-/** A failure for good that the plan ordered. */
-class OrderedFailure extends Error {
-  readonly code = "ORDERED_FAILURE";
-  readonly canRetry = false;
-  override name = "OrderedFailure";
-  constructor(step: string) {
-    super(`step ${step} was made to fail`);
-  }
 }
 
 /** What code in a dead process gets: nothing, ever. */
@@ -35,6 +22,10 @@ const never = <T>(): Promise<T> => new Promise(() => {});
 
 const isPromise = (value: unknown): value is PromiseLike<unknown> =>
   value !== null && typeof value === "object" && "then" in value && typeof value.then === "function";
+
+/** Whether a request is about an execution: not a heartbeat, nor what a worker asks for itself. */
+const counts = ({ kind }: Request): boolean =>
+  (kind.startsWith("task.") && kind !== "task.heartbeat") || kind === "promise.register_listener";
 
 export const createGate = (world: World, pid: string): Gate => {
   const { settings, server, plan } = world;
@@ -54,8 +45,7 @@ export const createGate = (world: World, pid: string): Gate => {
   const send: Send = async (typed) => {
     const request: Request = typed;
     if (death.signal.aborted) return never();
-    // A real timer's, should a run take that long: the server renews leases by itself.
-    if (request.kind === "task.heartbeat") return server.send(typed);
+    if (!counts(request)) return server.send(typed);
     plan.count("requests");
     if (plan.strikes("redeliver")) world.redeliver();
     if (plan.strikes("before")) return die();
@@ -78,13 +68,17 @@ export const createGate = (world: World, pid: string): Gate => {
     if (settled.status === "rejected") throw settled.reason;
     return settled.value;
   };
-  const onEffect: OnCall = (name, args, call) => {
+  const perform = (name: string, call: () => unknown): unknown => {
     if (death.signal.aborted) return never();
-    const tried = currentTry.getStore();
-    if (tried === undefined || tried.ended) world.onStrayEffect(name);
-    else world.onEffect({ name, args, ...tried });
     const result = call();
     return isPromise(result) ? finish(name, result) : result;
+  };
+  const onEffect: OnCall = (name, args, call) => {
+    const tried = currentTry.getStore();
+    if (death.signal.aborted) return never();
+    if (tried === undefined || tried.ended) world.onStrayEffect(name);
+    else world.onEffect({ name, args, ...tried });
+    return perform(name, call);
   };
 
   return {
@@ -97,32 +91,13 @@ export const createGate = (world: World, pid: string): Gate => {
     onEffect,
     producer: {
       send: async (record) => {
-        const name = record.topic === settings.TOPIC_COMPLETIONS ? "publish" : "enqueueDeadLetter";
-        await onEffect(name, record.messages, () => world.producer.send(record));
+        const produce = () => world.producer.send(record);
+        // The dead letter is the worker's own step, not the job's.
+        if (record.topic !== settings.TOPIC_COMPLETIONS) await perform("enqueueDeadLetter", produce);
+        else await onEffect("publish", record.messages, produce);
         return [];
       },
     },
     sleep: (ms) => (death.signal.aborted ? never() : server.sleep(ms)),
-    watch: (runner) => ({
-      get running() {
-        return runner.running;
-      },
-      run: (call, work) =>
-        runner.run(call, async (attempt) => {
-          if (death.signal.aborted) return never();
-          const tried = { stepTry: world.nextTry(), step: call.name, idempotencyKey: "", ended: false };
-          const counted = call.untilDone !== true;
-          if (counted) plan.count("steps");
-          if (counted && plan.strikes("fail-before")) throw new OrderedFailure(call.name);
-          const failsAfter = counted && plan.strikes("fail-after");
-          try {
-            const result = await currentTry.run(tried, () => work(attempt));
-            if (failsAfter) throw new OrderedFailure(call.name);
-            return result;
-          } finally {
-            tried.ended = true;
-          }
-        }),
-    }),
   };
 };

@@ -4,13 +4,13 @@ import { describe } from "../support/errors.ts";
 import { executionId } from "../worker/dispatch.ts";
 import type { AnyJob } from "../worker/job.ts";
 import { parseJobSettings } from "../worker/settings.ts";
+import { listen } from "../worker/telemetry.ts";
 import { type Counts, createPlan, type Fault } from "./faults.ts";
 import { type Finding, type FindingKind, judge } from "./judge.ts";
 import { createKafka, errorOf, findDifference } from "./kafka.ts";
-import { createReplays } from "./replay.ts";
 import type { EffectCall, Scenario } from "./scenario.ts";
 import { startServer } from "./server.ts";
-import { ANY_WORKER, startTestWorker, type TestWorker } from "./worker.ts";
+import { groupAddress, startTestWorker, type TestWorker } from "./worker.ts";
 import type { Trace, World } from "./world.ts";
 
 /** More messages and timers than a run takes that comes to an end. */
@@ -56,6 +56,7 @@ export const runScenario = async (
   let [tries, redrives] = [0, 0];
 
   using server = startServer();
+  using _ = listen("execution.order-changed", ({ reason }) => find("unstable-order", reason));
   const startWorker = (): TestWorker => {
     const worker = startTestWorker(world, `worker-${workers.length + 1}`);
     workers.push(worker);
@@ -74,7 +75,6 @@ export const runScenario = async (
     settings,
     server,
     plan,
-    replays: createReplays((reason) => find("unstable-order", reason)),
     effects,
     producer: kafka.producer,
     onEffect: (call) => calls.push(call),
@@ -84,7 +84,6 @@ export const runScenario = async (
     nextTry: () => ++tries,
   };
 
-  const alive = () => workers.findLast(({ dead }) => !dead) ?? startWorker();
   /** Lets everything go on that waits for nothing but its turn: one turn runs all that follows from promises. */
   const settle = async () => {
     const from = performance.now();
@@ -98,17 +97,21 @@ export const runScenario = async (
   /** The next thing that happens; false when there is nothing left to happen. */
   const step = async (): Promise<boolean> => {
     await settle();
-    const worker = alive();
-    const message = kafka.waiting.shift();
-    if (message) {
-      deliver(worker, message);
+    const living = workers.filter(({ dead }) => !dead);
+    const last = living.at(-1);
+    if (last === undefined) {
+      startWorker();
       return true;
     }
-    const living = workers.filter(({ dead }) => !dead);
-    const held = living.flatMap(({ pid, held }) => held.map((one) => ({ pid, ...one })));
-    const next = await server.next(new Set([ANY_WORKER, ...living.map(({ address }) => address)]), held);
+    const message = kafka.waiting.shift();
+    if (message) {
+      deliver(last, message);
+      return true;
+    }
+    const addresses = new Set([groupAddress(world), ...living.map(({ address }) => address)]);
+    const next = await server.next(addresses, new Set(living.map(({ pid }) => pid)));
     if (next === undefined || next === "time") return next !== undefined;
-    (living.find(({ address }) => address === next.address) ?? worker).receive(next.message);
+    (living.find(({ address }) => address === next.address) ?? last).receive(next.message);
     return true;
   };
   const runToEnd = async () => {
@@ -136,10 +139,8 @@ export const runScenario = async (
     if (findings.length === 0) {
       for (const letter of kafka.letters) find("failed", errorOf(letter));
       const left = await server.unfinished();
-      for (const { dead, pid, held, inFlight } of workers) {
-        if (dead) continue;
-        if (held.length > 0) left.push(`${pid} renews the lease of ${held.map(({ id }) => id)}`);
-        if (inFlight > 0) left.push(`${pid} counts ${inFlight} executions as under way`);
+      for (const { dead, pid, inFlight } of workers) {
+        if (!dead && inFlight > 0) left.push(`${pid} counts ${inFlight} executions as under way`);
       }
       if (left.length > 0) find("left-over", left.join("; "));
     }

@@ -1,5 +1,6 @@
 import { mock } from "node:test";
 import { isSuccess, LocalNetwork, type Message, type Send } from "@resonatehq/sdk";
+import { INTERNAL_ID, requestHead } from "../resonate/request.ts";
 
 /** Where a run's clock stands at its beginning: each run sees the same time. */
 const START = Date.UTC(2026, 0, 1);
@@ -9,14 +10,8 @@ const HORIZON_MS = 20 * 365 * 24 * 3_600_000;
 /** A task's timer that ends its lease; the other kind has its message written again. */
 const LEASE = 1;
 
-const HEAD = { corrId: "", version: "" };
-
-/** A lease that a worker of this process holds. */
-export interface HeldLease {
-  readonly pid: string;
-  readonly id: string;
-  readonly version: number;
-}
+/** Whether a promise or task is an execution's, not one that a worker has for itself. */
+const isExecution = ({ id }: { readonly id: string }): boolean => !id.startsWith(INTERNAL_ID);
 
 /** A message of the server, and where it goes. */
 export interface Mail {
@@ -33,9 +28,9 @@ export interface Server extends Disposable {
    * The next thing that happens: a message for one of these addresses, or else the jump to the next timer. Nothing,
    * when there is neither.
    *
-   * @param held leases whose workers are alive and renew them
+   * @param alive the workers that keep the leases they hold
    */
-  next(addresses: ReadonlySet<string>, held: readonly HeldLease[]): Promise<Mail | "time" | undefined>;
+  next(addresses: ReadonlySet<string>, alive: ReadonlySet<string>): Promise<Mail | "time" | undefined>;
   /** Jumps by so many milliseconds. */
   tick(ms: number): Promise<void>;
   /** What has not ended: promises, tasks and leases, one line each. */
@@ -62,13 +57,13 @@ export const startServer = (): Server => {
   const delivered = new Set<string>();
 
   const snap = async () => {
-    const answer = await network.send({ kind: "debug.snap", head: HEAD, data: {} });
+    const answer = await network.send({ kind: "debug.snap", head: requestHead(), data: {} });
     if (!isSuccess(answer)) throw new Error(`expected a snapshot, got ${JSON.stringify(answer.data)}`);
     return answer.data;
   };
   const goTo = async (time: number) => {
     mock.timers.setTime(Math.max(time, Date.now()));
-    await network.send({ kind: "debug.tick", head: HEAD, data: { time: Date.now() } });
+    await network.send({ kind: "debug.tick", head: requestHead(), data: { time: Date.now() } });
     for (const sleeper of sleepers) {
       if (sleeper.due > Date.now()) continue;
       sleepers.delete(sleeper);
@@ -83,7 +78,7 @@ export const startServer = (): Server => {
       sleepers.add({ due: Date.now() + ms, wake: resolve });
       return promise;
     },
-    next: async (addresses, held) => {
+    next: async (addresses, alive) => {
       const { promises, promiseTimeouts, messages, tasks, taskTimeouts } = await snap();
       const mail = messages.find(({ address, message }, index) => {
         if (!addresses.has(address)) return false;
@@ -105,22 +100,25 @@ export const startServer = (): Server => {
       const targets = new Map(promises.map(({ id, tags }) => [id, tags["resonate:target"] ?? ""]));
       const taskTimers = taskTimeouts.filter(({ id }) => addresses.has(targets.get(id) ?? ""));
       const next = Math.min(
-        ...[...promiseTimeouts, ...taskTimers].map(({ timeout }) => timeout),
+        ...[...promiseTimeouts.filter(isExecution), ...taskTimers].map(({ timeout }) => timeout),
         ...[...sleepers].map(({ due }) => due),
       );
       if (next > START + HORIZON_MS) return;
       const isDue = ({ timeout, type }: { timeout: number; type: number }) =>
         timeout === next && type === LEASE;
       const due = new Set(taskTimers.filter(isDue).map(({ id }) => id));
-      const renewed = held.filter(({ id }) => due.has(id));
+      const renewed = tasks.filter(({ id, pid = "" }) => due.has(id) && alive.has(pid));
       if (renewed.length > 0) {
         // In place of the workers' heartbeats, which are real timers.
         mock.timers.setTime(Math.max(next - 1, Date.now()));
-        for (const { pid, ...task } of renewed) {
-          await network.send({ kind: "task.heartbeat", head: HEAD, data: { pid, tasks: [task] } });
+        for (const { pid = "", id, version } of renewed) {
+          await network.send({
+            kind: "task.heartbeat",
+            head: requestHead(),
+            data: { pid, tasks: [{ id, version }] },
+          });
         }
-        // A lease that its worker only believes to hold is not renewed.
-        if (!(await snap()).taskTimeouts.some(isDue)) return "time";
+        return "time";
       }
       await goTo(next);
       return "time";
@@ -129,16 +127,18 @@ export const startServer = (): Server => {
     unfinished: async () => {
       const { promises, tasks } = await snap();
       return [
-        ...promises.filter(({ state }) => state === "pending").map(({ id }) => `promise ${id} is pending`),
+        ...promises
+          .filter((one) => one.state === "pending" && isExecution(one))
+          .map(({ id }) => `promise ${id} is pending`),
         ...tasks
-          .filter(({ state }) => state !== "fulfilled")
+          .filter((one) => one.state !== "fulfilled" && isExecution(one))
           .map(
             ({ id, state, pid }) => `task ${id} is ${state}${pid === undefined ? "" : `, leased to ${pid}`}`,
           ),
       ];
     },
     stateOf: async (id) => {
-      const answer = await network.send({ kind: "promise.get", head: HEAD, data: { id } });
+      const answer = await network.send({ kind: "promise.get", head: requestHead(), data: { id } });
       return isSuccess(answer) ? answer.data.promise.state : undefined;
     },
     [Symbol.dispose]: () => mock.timers.reset(),

@@ -1,25 +1,15 @@
-import { type Message, type Network, type Request, Resonate, type Send } from "@resonatehq/sdk";
+import type { Message } from "@resonatehq/sdk";
 import type { KafkaMessage } from "kafkajs";
-import { endedIn } from "../resonate/connection.ts";
-import { keepLeases, type Lease } from "../resonate/leases.ts";
-import { createResonateLogger } from "../resonate/log.ts";
+import type { Transport } from "../resonate/connection.ts";
 import { silentLog } from "../support/log.ts";
-import { createBegin } from "../worker/begin.ts";
-import { createSendDeadLetter } from "../worker/dead-letter.ts";
 import { createDispatch } from "../worker/dispatch.ts";
-import { createExecution, executionName, NEVER_MS } from "../worker/execution.ts";
-import { createInFlight } from "../worker/in-flight.ts";
-import type { Steps } from "../worker/job.ts";
-import { createPublish } from "../worker/publish.ts";
-import { createStepRunner } from "../worker/step.ts";
-import { currentTry, watchEffects } from "./effects.ts";
+import { type Executor, startExecutor } from "../worker/executor.ts";
+import { watchEffects } from "./effects.ts";
 import { createGate } from "./gate.ts";
+import { watchJob } from "./watched-job.ts";
 import type { World } from "./world.ts";
 
-/** The address of all workers. */
-export const ANY_WORKER = "poll://any@crash-test";
-
-/** A worker as `startWorker` of src/worker wires it, without Kafka, that can be killed at any point. */
+/** A worker of this process that can be killed at any point: the executor and the dispatch of src/worker. */
 export interface TestWorker {
   readonly pid: string;
   /** Where the server writes to it alone. */
@@ -27,7 +17,6 @@ export interface TestWorker {
   readonly dead: boolean;
   /** Whether it waits for anything but time. */
   readonly busy: boolean;
-  readonly held: readonly Lease[];
   /** Executions it began and has not seen end. */
   readonly inFlight: number;
   /** A message of the server. */
@@ -37,98 +26,59 @@ export interface TestWorker {
   stop(): Promise<void>;
 }
 
-/** The same steps; a try of one knows its idempotency key. */
-const withKeys = (steps: Steps): Steps =>
-  Object.fromEntries(
-    Object.entries(steps).map(([name, step]) => [
-      name,
-      (context, ...args) => {
-        const tried = currentTry.getStore();
-        if (tried) tried.idempotencyKey = context.idempotencyKey;
-        return step(context, ...args);
-      },
-    ]),
-  );
+/** The address of all workers. */
+export const groupAddress = ({ settings }: Pick<World, "settings">): string =>
+  `poll://any@${settings.RESONATE_GROUP}`;
 
 export const startTestWorker = (world: World, pid: string): TestWorker => {
-  const { job, settings, replays } = world;
+  const { job, settings } = world;
   const gate = createGate(world, pid);
-  const log = silentLog;
-  const logger = createResonateLogger(log);
-  const now = Date.now;
-  const ttl = settings.LEASE_TTL_MS;
-  const topics = { source: settings.TOPIC_SOURCE, deadLetters: settings.TOPIC_DEAD_LETTERS };
-  const address = `poll://uni@crash-test/${pid}`;
-  let dispatching = 0;
-  let receive: (message: Message) => void = () => {};
-
-  const publish = createPublish(gate.producer, settings.TOPIC_COMPLETIONS);
-  const effects = watchEffects(world.effects, gate.onEffect);
-  const steps = withKeys(job.createSteps(effects, { publish, log, now }, settings));
-  const runner = gate.watch(
-    createStepRunner({
-      concurrency: settings.STEP_CONCURRENCY,
-      maxAttempts: settings.STEP_MAX_ATTEMPTS,
-      retryDelayMs: settings.RETRY_DELAY_MS,
-      now,
-      sleep: gate.sleep,
-      log,
-    }),
-  );
-
-  const inFlight = createInFlight(settings.MAX_IN_FLIGHT);
-  const registered = executionName(job.name, topics.source);
-  const beginnings = createBegin(registered, (id, text) => execution.beginRun(id, text, lasting));
-  const send: Send = async (typed) => {
-    const request: Request = typed;
-    const response = await gate.send(typed);
-    beginnings.onAnswer(request, response);
-    const ended = endedIn(request, response);
-    if (ended !== undefined) inFlight.leave(ended);
-    if (request.kind === "task.suspend" || request.kind === "task.release") {
-      inFlight.mayEndElsewhere(request.data.id);
-    }
-    return response;
-  };
-  const leases = keepLeases({ send }, { pid, ttl, logger });
-  const network: Network = {
-    unicast: address,
-    anycast: ANY_WORKER,
-    match: (target) => `poll://any@${target}`,
-    init: async () => {},
-    stop: async () => leases.stop(),
-    send: leases.send,
-    recv: (callback) => {
-      receive = callback;
+  const address = `poll://uni@${settings.RESONATE_GROUP}/${pid}`;
+  const callbacks: ((message: Message) => void)[] = [];
+  const transport: Transport = {
+    http: { send: gate.send, [Symbol.dispose]: () => {} },
+    events: {
+      unicast: address,
+      anycast: groupAddress(world),
+      match: (target) => `poll://any@${target}`,
+      init: async () => {},
+      stop: async () => {},
+      reconnect: () => {},
+      onReconnected: () => {},
+      onReceive: (callback) => void callbacks.push(callback),
     },
   };
-  const resonate = new Resonate({ network, pid, ttl, logger });
-  const execution = resonate.register(
-    registered,
-    replays.execution(
-      createExecution({
-        job: job.name,
-        name: registered,
-        steps,
-        workflow: replays.workflow(job.createWorkflow(steps, settings), steps),
-        runner,
-        target: ANY_WORKER,
-        sendDeadLetter: createSendDeadLetter({ producer: gate.producer, job: job.name, topics, now, log }),
-      }),
-    ),
-  );
-  const lasting = resonate.options({ timeout: NEVER_MS, target: ANY_WORKER });
-  const dispatch = createDispatch({
-    read: (message) => job.read(message, settings),
-    // A dead worker must not leave a timer behind.
-    begin: (id, text) => Promise.race([beginnings.begin(id, text), gate.died]),
-    inFlight,
-    producer: world.producer,
-    topics,
-    workflowTimeoutMs: settings.WORKFLOW_TIMEOUT_MS,
-    now,
-    log,
+  const starting = startExecutor({
+    job: watchJob(world),
+    settings,
+    name: pid,
+    effects: watchEffects(world.effects, gate.onEffect),
+    producer: gate.producer,
+    untilReachable: (reach) => reach(),
+    log: silentLog,
+    transport,
+    sleep: gate.sleep,
   });
+  let executor: Executor | undefined;
+  let dispatching = 0;
+  const started = starting.then((one) => {
+    executor = one;
+    return one;
+  });
+
+  const createOwnDispatch = ({ service, begin, inFlight }: Executor) =>
+    createDispatch({
+      read: (message) => job.read(message, settings),
+      service,
+      // A dead worker must not leave a timer behind.
+      begin: (id, text) => Promise.race([begin(id, text), gate.died]),
+      inFlight,
+      producer: world.producer,
+      topics: { source: settings.TOPIC_SOURCE, deadLetters: settings.TOPIC_DEAD_LETTERS },
+      workflowTimeoutMs: settings.WORKFLOW_TIMEOUT_MS,
+      now: Date.now,
+      log: silentLog,
+    });
 
   return {
     pid,
@@ -137,19 +87,19 @@ export const startTestWorker = (world: World, pid: string): TestWorker => {
       return gate.death.aborted;
     },
     get busy() {
-      return !gate.death.aborted && (gate.busy || dispatching > 0 || runner.running > 0);
-    },
-    get held() {
-      return leases.held;
+      if (gate.death.aborted) return false;
+      return gate.busy || dispatching > 0 || executor === undefined || executor.runner.running > 0;
     },
     get inFlight() {
-      return inFlight.size;
+      return executor?.inFlight.size ?? 0;
     },
-    receive: (message) => receive(message),
+    receive: (message) => {
+      for (const callback of callbacks) callback(message);
+    },
     dispatch: async (message) => {
       dispatching += 1;
       try {
-        await dispatch(message, 0, gate.death);
+        await createOwnDispatch(await started)(message, 0, gate.death);
         return true;
       } catch (error) {
         if (gate.death.aborted) return false;
@@ -158,6 +108,6 @@ export const startTestWorker = (world: World, pid: string): TestWorker => {
         dispatching -= 1;
       }
     },
-    stop: () => resonate.stop(),
+    stop: async () => (await started)[Symbol.asyncDispose](),
   };
 };

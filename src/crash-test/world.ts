@@ -1,8 +1,8 @@
 import type { Producer } from "kafkajs";
+import type { Schema, Settings } from "../support/settings.ts";
 import type { AnyJob } from "../worker/job.ts";
-import type { parseJobSettings } from "../worker/settings.ts";
+import type { WorkerSettings } from "../worker/settings.ts";
 import type { Plan } from "./faults.ts";
-import type { Replays } from "./replay.ts";
 import type { EffectCall } from "./scenario.ts";
 import type { Server } from "./server.ts";
 
@@ -15,10 +15,9 @@ export interface Trace {
 /** What the workers of a run share, and what outlives them. */
 export interface World {
   readonly job: AnyJob;
-  readonly settings: ReturnType<typeof parseJobSettings<AnyJob["settings"]>>;
+  readonly settings: WorkerSettings & Settings<Schema>;
   readonly server: Server;
   readonly plan: Plan;
-  readonly replays: Replays;
   readonly effects: object;
   /** Kafka, as far as a worker writes to it. */
   readonly producer: Pick<Producer, "send">;

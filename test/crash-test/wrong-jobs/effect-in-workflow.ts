@@ -14,6 +14,8 @@ export const stepWithoutRun = defineJob({
     function* workflow(ctx: WorkflowContext, purchase: Purchase) {
       const step: StepContext = {
         idempotencyKey: purchase.orderId,
+        step: "charge",
+        executionId: purchase.orderId,
         attempt: 1,
         message: { id: purchase.orderId, partition: 0, offset: "0" },
       };
