@@ -1,5 +1,5 @@
 import { setTimeout } from "node:timers/promises";
-import { createRandom } from "../../src/demo/random.ts";
+import { createRandom } from "../../src/support/random.ts";
 import { watchTopic } from "../../src/demo/watch-topic.ts";
 import { countLines, openLab, until } from "../lab.ts";
 import type { Measurement, Run } from "../measurement.ts";

@@ -1,6 +1,7 @@
 import { type Context, Never, type PromiseRecord } from "@resonatehq/sdk";
 import type { History } from "../resonate/history.ts";
 import { sleep } from "../resonate/sleep.ts";
+import { tell } from "./telemetry.ts";
 
 /** Tag of a step's promise: its idempotency key. */
 export const KEY_TAG = "idempotency-key";
@@ -31,6 +32,8 @@ export interface CheckpointOptions {
   readonly maxTakeovers: number;
   /** The name of this worker. */
   readonly worker: string;
+  /** The message that the execution works on. */
+  readonly messageId: string;
 }
 
 /** The checkpoints of one execution. */
@@ -51,7 +54,7 @@ export interface Checkpoints {
  */
 export const createCheckpoints = (
   ctx: Context,
-  { lasting, history, maxTakeovers, worker }: CheckpointOptions,
+  { lasting, history, maxTakeovers, worker, messageId }: CheckpointOptions,
 ): Checkpoints => {
   // Retries are the step runner's: the SDK could not tell an outage from a failure.
   const once = ctx.options({ ...lasting, retryPolicy: new Never() });
@@ -62,6 +65,7 @@ export const createCheckpoints = (
     const was =
       recorded?.tags[KEY_TAG] ?? (recorded?.tags[TIMER_TAG] === "true" ? "a sleep" : "something else");
     const order = `the workflow has come to ${what}, where ${was} is recorded`;
+    tell("execution.order-changed", { id: messageId, executionId: ctx.id, reason: order });
     const remedy = "give a changed workflow another version";
     yield* ctx.panic(true, `${order}: its order has changed under version ${ctx.info.version}; ${remedy}`);
   }

@@ -76,7 +76,7 @@ export const createExecution = (options: ExecutionOptions) => {
     // The target everywhere, though a step runs where its execution does: without one the SDK tries to read its default
     // as a URL, and throws and catches an error for that.
     const lasting = { timeout: NEVER_MS, target };
-    const checkpoints = createCheckpoints(ctx, { lasting, history, maxTakeovers, worker });
+    const checkpoints = createCheckpoints(ctx, { lasting, history, maxTakeovers, worker, messageId: id });
 
     const nextKey = (step: string): string => {
       const call = calls[step] ?? 0;

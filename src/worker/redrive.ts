@@ -23,7 +23,7 @@ const readReason = ({ headers }: KafkaMessage): string => String(headers?.[HEADE
  * with them its execution's id, since the failed promise would only give its failure again. A count that could not be
  * read is dropped: it would only be refused again.
  */
-const toOriginal = (message: KafkaMessage): Message => {
+export const toOriginal = (message: KafkaMessage): Message => {
   const { key, value, headers } = message;
   const own = new Set<string>(Object.values(HEADERS));
   const original: IHeaders = Object.fromEntries(

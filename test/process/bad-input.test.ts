@@ -4,7 +4,7 @@ import { suite, type TestContext, test } from "node:test";
 import { promisify } from "node:util";
 import { gzip, unzip } from "node:zlib";
 import kafkajs, { type IHeaders, type KafkaMessage, type Message } from "kafkajs";
-import { createRandom } from "../../src/demo/random.ts";
+import { createRandom } from "../../src/support/random.ts";
 import { watchTopic } from "../../src/demo/watch-topic.ts";
 import { ensureTopics } from "../../src/kafka/topics.ts";
 import { HEADERS, REDRIVES_HEADER } from "../../src/worker/dead-letter.ts";
