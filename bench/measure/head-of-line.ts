@@ -1,6 +1,6 @@
 import { setTimeout } from "node:timers/promises";
-import { createRandom } from "../../src/support/random.ts";
 import { watchTopic } from "../../src/demo/watch-topic.ts";
+import { createRandom } from "../../src/support/random.ts";
 import { countLines, openLab, until } from "../lab.ts";
 import type { Measurement, Run } from "../measurement.ts";
 import { format, formatSpread, spreadOf } from "../statistics.ts";

@@ -6,7 +6,7 @@ import { type Run, runScenario } from "./run.ts";
 import type { Scenario } from "./scenario.ts";
 
 /** A finding, and the point at which it was made, as `--at` takes it: empty for the run without fault. */
-export interface Failure extends Finding {
+interface Failure extends Finding {
   readonly at: string;
 }
 

@@ -14,7 +14,7 @@ const LEASE = 1;
 const isExecution = ({ id }: { readonly id: string }): boolean => !id.startsWith(INTERNAL_ID);
 
 /** A message of the server, and where it goes. */
-export interface Mail {
+interface Mail {
   readonly address: string;
   readonly message: Message;
 }

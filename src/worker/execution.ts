@@ -19,7 +19,7 @@ export const NEVER_MS = 100 * 365 * 24 * 3_600_000;
 export const executionName = (job: string, topic: string): string => `${job}:${topic}`;
 
 /** The step that sends the message of a failed execution to the dead letters. */
-export const DEAD_LETTER_STEP = "enqueueDeadLetter";
+const DEAD_LETTER_STEP = "enqueueDeadLetter";
 
 export interface ExecutionOptions extends Pick<CheckpointOptions, "history" | "maxTakeovers" | "worker"> {
   readonly job: string;
