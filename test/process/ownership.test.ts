@@ -5,8 +5,9 @@ import { spawnWorker } from "../../src/demo/worker-process.ts";
 import { requestHead } from "../../src/resonate/request.ts";
 import { HEADERS } from "../../src/worker/dead-letter.ts";
 import { type DeletionScene, setScene } from "../helpers/deletion-scene.ts";
+import { dispatchesOf } from "../helpers/dispatches.ts";
 import { follow } from "../helpers/protocol.ts";
-import { dispatchesOf, type Env, linesWith, type Scene, until, within } from "../helpers/scene.ts";
+import { type Env, linesWith, type Scene, until, within } from "../helpers/scene.ts";
 
 const RECORDS = 5;
 const BATCHES = 2;
