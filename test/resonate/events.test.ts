@@ -144,13 +144,15 @@ test("a stream that has fallen silent is replaced by another before it is left",
   source.onReconnected = () => {
     reconnects += 1;
   };
+  write(event("zero"));
+  await until("the first stream is read", () => ids.length === 1);
   const closed = once(polls[0]?.response ?? assert.fail(), "close");
   source.reconnect();
   source.reconnect();
   await until("it polls again", () => polls.length === 2);
   polls[0]?.response.write(event("under way to the first"));
   write(event("one"));
-  await until("both have arrived", () => ids.length === 2);
+  await until("both have arrived", () => ids.length === 3);
   await closed;
   write(event("two"));
   await until("the message has arrived", () => ids.includes("two"));
