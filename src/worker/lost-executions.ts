@@ -22,7 +22,7 @@ export interface LostExecutionsOptions {
  * @returns how many there were
  * @throws when the server goes away again meanwhile
  */
-const beginLostAgain = async ({
+export const beginLostAgain = async ({
   send,
   begin,
   inFlight,
