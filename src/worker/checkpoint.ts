@@ -1,6 +1,7 @@
 import { type Context, Never, type PromiseRecord } from "@resonatehq/sdk";
 import type { History } from "../resonate/history.ts";
 import { sleep } from "../resonate/sleep.ts";
+import { describe, toError } from "../support/errors.ts";
 import { tell } from "./telemetry.ts";
 
 /** Tag of a step's promise: its idempotency key. */
@@ -22,6 +23,12 @@ class PoisonError extends Error {
 /** The SDK shows a step under the name of its function. */
 const named = <F extends () => unknown>(name: string, work: F): F =>
   Object.defineProperty(work, "name", { value: name });
+
+/** The error with what caused it in its message: the SDK's codec keeps name, message and stack, and no cause. */
+const withCauses = (error: Error): Error =>
+  error.cause === undefined
+    ? error
+    : Object.assign(new Error(describe(error), { cause: error }), { name: error.name });
 
 export interface CheckpointOptions {
   /** Of all promises of the execution. */
@@ -80,7 +87,11 @@ export const createCheckpoints = (
       const guarded = named(step, async () => {
         const recorded = history.find(ctx.id, call.id);
         const takeovers = recorded === undefined ? 0 : lease - Number(recorded.tags[LEASE_TAG]);
-        if (takeovers < maxTakeovers) return work();
+        if (takeovers < maxTakeovers) {
+          return work().catch((error) => {
+            throw withCauses(toError(error));
+          });
+        }
         throw new PoisonError(
           `step ${key} was begun ${takeovers} times and never came to an end: it may kill its worker`,
         );

@@ -27,12 +27,6 @@ const MAX_RETRY_DELAY_MS = 30_000;
  */
 const OUTAGE_PATIENCE_MS = 10_000;
 
-/** The error with what caused it in its message: the SDK's codec keeps name, message and stack, and no cause. */
-const withCauses = (error: Error): Error =>
-  error.cause === undefined
-    ? error
-    : Object.assign(new Error(describe(error), { cause: error }), { name: error.name });
-
 const NEVER = new Promise<never>(() => {});
 
 export interface StepRunnerOptions {
@@ -161,7 +155,7 @@ export const createStepRunner = ({
           }
           if (!call.untilDone && (!canRetry(error) || failures >= maxAttempts)) {
             tell("step.ended", { ...told, result: "failed", error: describe(error), ms });
-            throw withCauses(error);
+            throw error;
           }
           const delay = Math.min(retryDelayMs * 2 ** (attempt - 1), MAX_RETRY_DELAY_MS);
           tell("step.retried", { ...told, error: describe(error), delayMs: delay, ms });
