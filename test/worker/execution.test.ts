@@ -258,7 +258,7 @@ test("a result looks the same on the first run and after a replay", async (t) =>
       const looks: unknown[] = [];
       for (const index of results.keys()) looks.push(looksOf(yield* ctx.run(steps.give, index)));
       seen.push(looks);
-      yield* ctx.sleep(1);
+      yield* ctx.sleep(100);
     },
   });
   assert.deepEqual(outcome, { result: undefined });
@@ -299,7 +299,7 @@ test("an error looks the same on the first run and after a replay, and can be ca
         }
       }
       seen.push(looks);
-      yield* ctx.sleep(1);
+      yield* ctx.sleep(100);
       return "went on";
     },
   });
