@@ -1,5 +1,13 @@
+import type { PoolClient } from "pg";
+import { RecordStoreError } from "../records.ts";
+
+/** How long to wait for another session that migrates, in milliseconds. */
+const LOCK_WAIT_MS = 10_000;
+/** Any number that nothing else in the database locks. */
+const MIGRATION_LOCK = 7_236_114_590;
+
 /** Each brings the schema from one version to the next; never change one that was released. */
-export const MIGRATIONS = [
+const MIGRATIONS = [
   `
 CREATE SCHEMA IF NOT EXISTS deletion;
 
@@ -59,3 +67,41 @@ BEGIN
 END $$;
 `,
 ];
+
+const versionOf = async (client: PoolClient): Promise<number> => {
+  // Not to_regclass: it may answer from a cache that another session's migration has not reached.
+  const { rowCount } = await client.query(
+    "SELECT FROM pg_tables WHERE schemaname = 'deletion' AND tablename = 'migrations'",
+  );
+  if (rowCount === 0) return 0;
+  const applied = await client.query<{ version: number }>(
+    "SELECT coalesce(max(version), 0) AS version FROM deletion.migrations",
+  );
+  return applied.rows[0]?.version ?? 0;
+};
+
+/**
+ * Brings the schema up to date, once, whoever comes first. Leaves its transaction open when it fails.
+ *
+ * @throws {RecordStoreError} the schema is a newer release's
+ */
+export const migrate = async (client: PoolClient, store: string): Promise<void> => {
+  // Where there is nothing to do, no right to do it is needed.
+  if ((await versionOf(client)) === MIGRATIONS.length) return;
+  await client.query("BEGIN");
+  await client.query(`SET LOCAL lock_timeout = ${LOCK_WAIT_MS}`);
+  await client.query(`SELECT pg_advisory_xact_lock(${MIGRATION_LOCK})`);
+  const version = await versionOf(client);
+  if (version > MIGRATIONS.length) {
+    throw new RecordStoreError(
+      "STORE_VERSION",
+      `${store}: expected schema version ${MIGRATIONS.length}, got version ${version}: use the release that made it, or another database`,
+    );
+  }
+  for (const [index, migration] of MIGRATIONS.entries()) {
+    if (index < version) continue;
+    await client.query(migration);
+    await client.query("INSERT INTO deletion.migrations (version) VALUES ($1)", [index + 1]);
+  }
+  await client.query("COMMIT");
+};

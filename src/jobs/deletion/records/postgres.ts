@@ -1,4 +1,4 @@
-import type { DatabaseError, Pool, PoolClient, QueryResultRow } from "pg";
+import type { DatabaseError, Pool, QueryResultRow } from "pg";
 import { OutageError, toError } from "../../../support/errors.ts";
 import { doneWithin } from "../../../support/retry.ts";
 import { SettingsError } from "../../../support/settings.ts";
@@ -9,7 +9,7 @@ import {
   RecordStoreError,
   type StoreOptions,
 } from "../records.ts";
-import { MIGRATIONS } from "./postgres-schema.ts";
+import { migrate } from "./postgres-schema.ts";
 
 const CONNECTIONS = 10;
 const CONNECT_TIMEOUT_MS = 5000;
@@ -17,8 +17,6 @@ const STATEMENT_TIMEOUT_MS = 10_000;
 /** For a host that went silent: the server's own timeout comes first where there is a server. */
 const ANSWER_TIMEOUT_MS = STATEMENT_TIMEOUT_MS + 5000;
 const CLOSE_TIMEOUT_MS = 2000;
-/** Any number that nothing else in the database locks. */
-const MIGRATION_LOCK = 7_236_114_590;
 
 /** SQLSTATEs of a server that is away, stopping, starting, out of connections, or a standby after a failover. */
 const AWAY = /^(08|57P|53300|25006)/;
@@ -37,39 +35,6 @@ const loadPg = async () => {
       `RECORDS_DB: expected the package pg, which a postgres:// URL needs, got ${toError(cause).message}; run: npm install pg`,
     ]);
   }
-};
-
-const versionOf = async (client: PoolClient): Promise<number> => {
-  // Not to_regclass: it may answer from a cache that another session's migration has not reached.
-  const { rowCount } = await client.query(
-    "SELECT FROM pg_tables WHERE schemaname = 'deletion' AND tablename = 'migrations'",
-  );
-  if (rowCount === 0) return 0;
-  const applied = await client.query<{ version: number }>(
-    "SELECT coalesce(max(version), 0) AS version FROM deletion.migrations",
-  );
-  return applied.rows[0]?.version ?? 0;
-};
-
-const migrate = async (client: PoolClient, store: string): Promise<void> => {
-  // Where there is nothing to do, no right to do it is needed.
-  if ((await versionOf(client)) === MIGRATIONS.length) return;
-  await client.query("BEGIN");
-  await client.query(`SET LOCAL lock_timeout = ${STATEMENT_TIMEOUT_MS}`);
-  await client.query(`SELECT pg_advisory_xact_lock(${MIGRATION_LOCK})`);
-  const version = await versionOf(client);
-  if (version > MIGRATIONS.length) {
-    throw new RecordStoreError(
-      "STORE_VERSION",
-      `${store}: expected schema version ${MIGRATIONS.length}, got version ${version}: use the release that made it, or another database`,
-    );
-  }
-  for (const [index, migration] of MIGRATIONS.entries()) {
-    if (index < version) continue;
-    await client.query(migration);
-    await client.query("INSERT INTO deletion.migrations (version) VALUES ($1)", [index + 1]);
-  }
-  await client.query("COMMIT");
 };
 
 /**
