@@ -30,6 +30,8 @@ export interface SoakOptions {
   readonly seed: number;
   /** A real broker and server; the embedded ones where absent. */
   readonly external?: { readonly kafkaBrokers: string; readonly resonateUrl: string } | undefined;
+  /** An empty row store; a SQLite file of the run's own where absent. */
+  readonly recordsDb?: string | undefined;
   readonly print: (line: string) => void;
   readonly signal: AbortSignal;
 }
@@ -77,7 +79,7 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
     TOPIC_DEAD_LETTERS: `soak-${run}.dead-letters`,
     RESONATE_URL: proxy.url,
     RESONATE_GROUP: `soak-${run}`,
-    RECORDS_DB: join(folder, "records.db"),
+    RECORDS_DB: options.recordsDb ?? join(folder, "records.db"),
     LEASE_TTL_MS: "5000",
     SESSION_TIMEOUT_MS: "6000",
     BATCH_PAUSE_MS: "200",
