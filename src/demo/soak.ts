@@ -5,7 +5,7 @@ import { setTimeout } from "node:timers/promises";
 import { styleText } from "node:util";
 import type { Message } from "kafkajs";
 import { job } from "../jobs/deletion/job.ts";
-import { openRecords } from "../jobs/deletion/records.ts";
+import { openRecords } from "../jobs/deletion/open-records.ts";
 import { randomRows } from "../jobs/deletion/seed.ts";
 import { createKafka, createProducer } from "../kafka/client.ts";
 import { ensureTopics } from "../kafka/topics.ts";
@@ -30,6 +30,8 @@ export interface SoakOptions {
   readonly seed: number;
   /** A real broker and server; the embedded ones where absent. */
   readonly external?: { readonly kafkaBrokers: string; readonly resonateUrl: string } | undefined;
+  /** An empty row store; a SQLite file of the run's own where absent. */
+  readonly recordsDb?: string | undefined;
   readonly print: (line: string) => void;
   readonly signal: AbortSignal;
 }
@@ -77,7 +79,7 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
     TOPIC_DEAD_LETTERS: `soak-${run}.dead-letters`,
     RESONATE_URL: proxy.url,
     RESONATE_GROUP: `soak-${run}`,
-    RECORDS_DB: join(folder, "records.db"),
+    RECORDS_DB: options.recordsDb ?? join(folder, "records.db"),
     LEASE_TTL_MS: "5000",
     SESSION_TIMEOUT_MS: "6000",
     BATCH_PAUSE_MS: "200",
@@ -87,7 +89,7 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
   const config = parseJobSettings(job, settings);
   const kafka = createKafka(config, { clientId: "soak", log: silentLog });
   await ensureTopics(kafka, config);
-  const store = opened.use(openRecords(config.RECORDS_DB, { worker: "soak" }));
+  const store = opened.use(await openRecords(config.RECORDS_DB, { worker: "soak" }));
   const producer = createProducer(kafka);
   await producer.connect();
   opened.defer(() => producer.disconnect());
@@ -121,7 +123,7 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
         messages.push({ key: "bad", value: BAD_VALUES[bad++ % BAD_VALUES.length] ?? null });
     }
     // A frozen worker may hold the row store's lock, and only this process thaws it: so it must not block in wait.
-    await retryUntilDone(async () => store.addRows(rows), { signal, onFailure: () => {} });
+    await retryUntilDone(() => store.addRows(rows), { signal, onFailure: () => {} });
     if (messages.length > 0) await producer.send({ topic: config.TOPIC_SOURCE, acks: -1, messages });
   };
 
@@ -170,7 +172,7 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
 
   const completions = completed.messages.map(toCompletion);
   const findings: Finding[] = [
-    ...judge({ seeded, records: store, completions, steps }),
+    ...(await judge({ seeded, records: store, completions, steps })),
     judgeRepeats(completions, faults),
     { claim: "every bad message is a dead letter", holds: buried() === bad, seen: `${buried()} of ${bad}` },
     {
