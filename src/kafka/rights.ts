@@ -10,7 +10,7 @@ import { findAccessError } from "./access.ts";
 const OPERATIONS = { Read: 3, Write: 4 } as const;
 
 /** A right on a topic. */
-export interface TopicRight {
+interface TopicRight {
   readonly operation: keyof typeof OPERATIONS;
   readonly topic: string;
 }

@@ -9,14 +9,14 @@ import { describe } from "../support/errors.ts";
 import type { KafkaSecuritySettings } from "./security-settings.ts";
 
 /** A bearer token as a provider gives it. */
-export interface BearerToken {
+interface BearerToken {
   readonly value: string;
   /** SASL extensions, for brokers that ask for some. */
   readonly extensions?: Readonly<Record<string, string>>;
 }
 
 /** Gives the token that is valid now: asked at each new connection, and before a session at the broker ends. */
-export type TokenProvider = () => Promise<BearerToken>;
+type TokenProvider = () => Promise<BearerToken>;
 
 const PROVIDER = "KAFKA_SASL_OAUTHBEARER_PROVIDER";
 
