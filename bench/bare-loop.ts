@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { HttpNetwork, isSuccess, PollMessageSource } from "@resonatehq/sdk";
 import { createHttpSend } from "../src/resonate/http-send.ts";
 import { createResonateLogger } from "../src/resonate/log.ts";
+import { Secret } from "../src/support/secret.ts";
 
 /** Sends `count` requests, `concurrency` at once; resolves with the times of the answers, in milliseconds. */
 export type BareLoop = (count: number, concurrency: number) => Promise<number[]>;
@@ -13,7 +14,9 @@ export type BareLoop = (count: number, concurrency: number) => Promise<number[]>
 export const createBareLoop = (url: string, { lean }: { lean: boolean }): BareLoop => {
   const adapter = new PollMessageSource({ url: `${url}/poll/bare/${process.pid}` });
   const logger = createResonateLogger({ info: () => {}, warn: console.error, error: console.error });
-  const { send } = lean ? createHttpSend({ url, token: "", logger }) : new HttpNetwork({ url, adapter });
+  const { send } = lean
+    ? createHttpSend({ access: { url, token: new Secret(() => ""), caPath: "" }, logger })
+    : new HttpNetwork({ url, adapter });
 
   const create = async (id: string) => {
     const head = () => ({ corrId: randomUUID(), version: "2026-04-01" });

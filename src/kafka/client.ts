@@ -1,7 +1,19 @@
-import kafkajs, { Kafka, type logCreator, logLevel, Partitioners, type Producer } from "kafkajs";
+import kafkajs, {
+  Kafka,
+  type KafkaConfig,
+  type logCreator,
+  logLevel,
+  Partitioners,
+  type Producer,
+} from "kafkajs";
+import { AccessError } from "../support/access-error.ts";
 import { OutageError } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
+import { orAccessError } from "./access.ts";
 import { sleepWhenIdle } from "./idle-connections.ts";
+import { checkRights, type Needed } from "./rights.ts";
+import { createSecurity } from "./security.ts";
+import type { KafkaSecuritySettings } from "./security-settings.ts";
 
 /** kafkajs's log entries as lines of `log`, warnings and errors only. */
 const createLogCreator =
@@ -13,26 +25,57 @@ const createLogCreator =
     else log.warn(line);
   };
 
-/** A Kafka client for the brokers in `settings`. Nothing connects yet. */
-export const createKafka = (
-  { KAFKA_BROKERS }: { readonly KAFKA_BROKERS: readonly string[] },
-  {
-    clientId,
-    log,
-    level = logLevel.WARN,
-    retries = 5,
-  }: { clientId: string; log: Log; level?: logLevel; retries?: number },
-): Kafka => {
+/** Where the brokers are, and how to speak to them; plainly where nothing is said of security. */
+export type BrokerSettings = { readonly KAFKA_BROKERS: readonly string[] } & (
+  | KafkaSecuritySettings
+  | { readonly KAFKA_TLS_ENABLED?: never }
+);
+
+interface ClientOptions {
+  readonly clientId: string;
+  readonly log: Log;
+  readonly level?: logLevel;
+  readonly retries?: number;
+}
+
+const toConfig = (
+  settings: BrokerSettings,
+  { clientId, log, level = logLevel.WARN, retries = 5 }: ClientOptions,
+): KafkaConfig => {
   sleepWhenIdle();
-  return new Kafka({
+  return {
     clientId,
-    brokers: [...KAFKA_BROKERS],
+    brokers: [...settings.KAFKA_BROKERS],
     // The default of 1 s is short for a broker that is just coming up.
     connectionTimeout: 5000,
     retry: { retries },
     logLevel: level,
     logCreator: createLogCreator(log),
-  });
+    ...(settings.KAFKA_TLS_ENABLED === undefined ? {} : createSecurity(settings)),
+  };
+};
+
+/**
+ * A Kafka client for the brokers in `settings`. Nothing connects yet.
+ *
+ * @throws {AccessError} when a file with a certificate or key cannot be used
+ */
+export const createKafka = (settings: BrokerSettings, options: ClientOptions): Kafka => {
+  return new Kafka(toConfig(settings, options));
+};
+
+/**
+ * Asks the broker whether this user has rights on topics and may see a group. Brokers that do not tell pass.
+ *
+ * @throws {AccessError} when some are missing: names all of them
+ */
+export const assertRights = (
+  settings: BrokerSettings,
+  options: ClientOptions,
+  needed: Needed,
+): Promise<void> => {
+  const config = toConfig(settings, options);
+  return checkRights(config, new Kafka(config).logger(), needed);
 };
 
 /**
@@ -40,18 +83,25 @@ export const createKafka = (
  * 2.2.4's idempotent producer drops acknowledged messages after a rejected send. The price is a message sent twice
  * when only the acknowledgement was lost.
  */
-export const createProducer = (kafka: Kafka): Producer =>
-  kafka.producer({
+export const createProducer = (kafka: Kafka): Producer => {
+  const producer = kafka.producer({
     idempotent: false,
     createPartitioner: Partitioners.DefaultPartitioner,
     retry: { initialRetryTime: 200, maxRetryTime: 5000, retries: 10 },
   });
+  return {
+    ...producer,
+    /** @throws {AccessError} when the broker refuses this client */
+    send: (record) => orAccessError(producer.send(record), { topic: `Write on topic ${record.topic}` }),
+  };
+};
 
 /**
- * Whether a kafkajs error says that the broker is away, rather than that it refuses: also where the client has given
- * up its own retries, which it marks as not retriable.
+ * Whether an error says that the broker is away, or that it does not let this client in, rather than that it does not
+ * take the message: also where kafkajs has given up its own retries, which it marks as not retriable.
  */
 const isOutage = (error: unknown): boolean => {
+  if (error instanceof AccessError) return true;
   if (!(error instanceof kafkajs.KafkaJSError)) return false;
   const { cause } = error;
   return error.retriable || (cause instanceof Error && cause !== error && isOutage(cause));
@@ -60,13 +110,15 @@ const isOutage = (error: unknown): boolean => {
 /**
  * What `send` resolves with.
  *
- * @throws {OutageError} when the broker is away
- * @throws what kafkajs throws, when the broker refuses
+ * @throws {OutageError} when the broker is away, or refuses this client: somebody may let it in again
+ * @throws what kafkajs throws, when the broker refuses the message
  */
 export const orOutage = async <T>(send: Promise<T>): Promise<T> => {
   try {
     return await send;
   } catch (error) {
-    throw isOutage(error) ? new OutageError("the broker cannot be reached", { cause: error }) : error;
+    if (!isOutage(error)) throw error;
+    const message = error instanceof AccessError ? error.message : "the broker cannot be reached";
+    throw new OutageError(message, { cause: error });
   }
 };

@@ -1,5 +1,6 @@
 import { setTimeout } from "node:timers/promises";
 import type { Kafka } from "kafkajs";
+import { orAccessError } from "./access.ts";
 
 /** The topics of a job. */
 export interface TopicNames {
@@ -18,8 +19,17 @@ const DEAD_LETTER_TOPIC_CONFIG = [
 /**
  * Makes those of a job's three topics that are missing; the dead-letter topic keeps its messages for ever. Topics that
  * exist stay as they are.
+ *
+ * @throws {AccessError} when the broker refuses this client, or its user may neither see a topic nor make it
  */
-export const ensureTopics = async (kafka: Kafka, names: TopicNames): Promise<void> => {
+export const ensureTopics = (kafka: Kafka, names: TopicNames): Promise<void> => {
+  const topics = [names.TOPIC_SOURCE, names.TOPIC_COMPLETIONS, names.TOPIC_DEAD_LETTERS].join(", ");
+  return orAccessError(makeMissing(kafka, names), {
+    topic: `Describe on topics ${topics}, and Create on those that are missing`,
+  });
+};
+
+const makeMissing = async (kafka: Kafka, names: TopicNames): Promise<void> => {
   const topics = [
     { topic: names.TOPIC_SOURCE },
     { topic: names.TOPIC_COMPLETIONS },

@@ -7,6 +7,7 @@ import {
   type Send,
 } from "@resonatehq/sdk";
 import type { Log } from "../support/log.ts";
+import type { Access } from "./access.ts";
 import { watchClockSkew } from "./clock-skew.ts";
 import { createEvents, type Events } from "./events.ts";
 import { createHandOver, type HandOver } from "./hand-over.ts";
@@ -24,9 +25,7 @@ export interface Transport {
 }
 
 export interface ConnectionOptions {
-  readonly url: string;
-  /** Bearer token; empty for none. */
-  readonly token: string;
+  readonly access: Access;
   /** The worker group: its workers go on with each other's executions. */
   readonly group: string;
   /** Unique among all workers. */
@@ -57,11 +56,11 @@ export interface Connection extends Network, Pick<HandOver, "drain" | "handBack"
  * the SDK to the server: hand-over, refusals, leases, and those who watch.
  */
 export const connect = (options: ConnectionOptions): Connection => {
-  const { url, token, group, pid, ttl, logger, log, assertFit } = options;
+  const { access, group, pid, ttl, logger, log, assertFit } = options;
   const { onAnswer = () => {}, onReconnected = () => {} } = options;
   const { events, http } = options.transport ?? {
-    events: createEvents({ url, token, group, pid, logger }),
-    http: createHttpSend({ url, token, logger }),
+    events: createEvents({ access, group, pid, logger }),
+    http: createHttpSend({ access, logger }),
   };
   events.onReconnected = onReconnected;
   const history = createHistory();

@@ -3,6 +3,7 @@ import { get as httpsGet } from "node:https";
 import { type HttpAdapter, isMessage, type Logger, type Message } from "@resonatehq/sdk";
 import { describe } from "../support/errors.ts";
 import { retryUntilDone } from "../support/retry.ts";
+import { type Access, authorize, createAgent, findRefusedStatus, toAccessError } from "./access.ts";
 
 /** Longest wait before reconnecting, in milliseconds. */
 const MAX_RECONNECT_MS = 2000;
@@ -14,8 +15,7 @@ const ACCEPT_TIMEOUT_MS = 5000;
 const OVERLAP_MS = 1000;
 
 export interface EventsOptions {
-  readonly url: string;
-  readonly token: string;
+  readonly access: Access;
   readonly group: string;
   /** Unique among all workers. */
   readonly pid: string;
@@ -36,13 +36,10 @@ export interface Events extends HttpAdapter {
  * In place of PollMessageSource of @resonatehq/sdk 0.11.5, which waits up to 30 s before it connects again after an
  * outage, and connects again even after `stop`. Can go once it does neither.
  */
-export const createEvents = ({ url, token, group, pid, logger }: EventsOptions): Events => {
+export const createEvents = ({ access, group, pid, logger }: EventsOptions): Events => {
+  const { url } = access;
   const ownGroup = encodeURIComponent(group);
   const own = `${ownGroup}/${encodeURIComponent(pid)}`;
-  const headers = {
-    accept: "text/event-stream",
-    ...(token === "" ? {} : { authorization: `Bearer ${token}` }),
-  };
   const callbacks: ((message: Message) => void)[] = [];
   const stopped = new AbortController();
   let opened = false;
@@ -68,10 +65,13 @@ export const createEvents = ({ url, token, group, pid, logger }: EventsOptions):
     const timer = setTimeout(late, ACCEPT_TIMEOUT_MS);
     try {
       const signal = AbortSignal.any([stopped.signal, stream.signal]);
-      const response = await get(`${url}/poll/${own}`, headers, signal);
+      const response = await get(access, `/poll/${own}`, signal);
       if (response.statusCode === 200) return response;
       response.destroy();
-      throw new Error(`expected events from ${url}, got status ${response.statusCode}`);
+      throw (
+        findRefusedStatus(url, response.statusCode) ??
+        new Error(`expected events from ${url}, got status ${response.statusCode}`)
+      );
     } catch (error) {
       throw stream.signal.reason ?? error;
     } finally {
@@ -136,9 +136,13 @@ export const createEvents = ({ url, token, group, pid, logger }: EventsOptions):
 };
 
 /** Not `fetch`, which ends a response that is silent for five minutes. */
-const get = (url: string, headers: Record<string, string>, signal: AbortSignal): Promise<IncomingMessage> => {
+const get = async (access: Access, path: string, signal: AbortSignal): Promise<IncomingMessage> => {
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-  const send = url.startsWith("https:") ? httpsGet : httpGet;
-  send(url, { headers, signal, agent: false }, resolve).on("error", reject);
+  const send = access.url.startsWith("https:") ? httpsGet : httpGet;
+  const headers = { accept: "text/event-stream", ...authorize(access.token) };
+  send(`${access.url}${path}`, { headers, signal, agent: createAgent(access, {}) }, resolve).on(
+    "error",
+    (error) => reject(toAccessError(error)),
+  );
   return promise;
 };

@@ -1,5 +1,5 @@
-import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from "node:http";
-import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import { type Agent, request as httpRequest, type IncomingMessage } from "node:http";
+import { request as httpsRequest } from "node:https";
 import { text } from "node:stream/consumers";
 import { urlToHttpOptions } from "node:url";
 import {
@@ -11,6 +11,7 @@ import {
   type Send,
 } from "@resonatehq/sdk";
 import { describe } from "../support/errors.ts";
+import { type Access, authorize, createAgent, findRefusedStatus, toAccessError } from "./access.ts";
 import { isRefusal, RefusedError } from "./refusals.ts";
 
 /** As the SDK's own client: a server that says nothing for so long is taken for dead. */
@@ -32,9 +33,7 @@ const MAX_WORDS = 300;
 const IDLE_MS = 4000;
 
 export interface HttpSendOptions {
-  readonly url: string;
-  /** Empty for none. */
-  readonly token: string;
+  readonly access: Access;
   readonly logger: Logger;
   /** For a whole request and its answer, in milliseconds. */
   readonly timeoutMs?: number;
@@ -55,37 +54,31 @@ export interface HttpSend extends Disposable {
  * on starting an execution (`npm run bench -- --only dispatch` compares). It keeps to the same rules. Can go once
  * that costs no more than node:http.
  */
-export const createHttpSend = ({ url, token, logger, timeoutMs = TIMEOUT_MS }: HttpSendOptions): HttpSend => {
-  const secure = url.startsWith("https:");
-  const createAgent = (maxSockets: number) => {
-    const options = { keepAlive: true, maxSockets, timeout: IDLE_MS };
-    return secure ? new HttpsAgent(options) : new HttpAgent(options);
-  };
-  const agent = createAgent(MAX_CONNECTIONS);
+export const createHttpSend = ({ access, logger, timeoutMs = TIMEOUT_MS }: HttpSendOptions): HttpSend => {
+  const { url, token } = access;
+  const connections = (maxSockets: number) =>
+    createAgent(access, { keepAlive: true, maxSockets, timeout: IDLE_MS });
+  const agent = connections(MAX_CONNECTIONS);
   // Leases are renewed however many requests wait for a connection.
-  const heartbeats = createAgent(HEARTBEAT_CONNECTIONS);
-  const open = secure ? httpsRequest : httpRequest;
-  const auth = token === "" ? {} : { auth: token };
-  const headers = {
-    "content-type": "application/json",
-    ...(token === "" ? {} : { authorization: `Bearer ${token}` }),
-  };
-  const options = { ...urlToHttpOptions(new URL(url)), method: "POST", headers };
+  const heartbeats = connections(HEARTBEAT_CONNECTIONS);
+  const open = url.startsWith("https:") ? httpsRequest : httpRequest;
+  const options = { ...urlToHttpOptions(new URL(url)), method: "POST" };
 
   /** Resolves with the response's head; `again` once more where the server had closed an idle connection. */
-  const exchange = (body: string, own: HttpAgent, signal: AbortSignal, again: boolean) => {
+  const exchange = async (body: string, own: Agent, signal: AbortSignal, again: boolean) => {
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-    const request = open({ ...options, agent: own, signal }, resolve);
+    const headers = { "content-type": "application/json", ...authorize(token) };
+    const request = open({ ...options, headers, agent: own, signal }, resolve);
     request.on("error", (error: NodeJS.ErrnoException) => {
       const wasClosed = request.reusedSocket && (error.code === "ECONNRESET" || error.code === "EPIPE");
       if (again && wasClosed) exchange(body, own, signal, false).then(resolve, reject);
-      else reject(error);
+      else reject(toAccessError(error));
     });
     request.end(body);
     return promise;
   };
 
-  const post = async (body: string, own: HttpAgent): Promise<unknown> => {
+  const post = async (body: string, own: Agent): Promise<unknown> => {
     const overdue = new AbortController();
     const late = () => overdue.abort(new Error(`no answer within ${timeoutMs} ms`));
     const timeout = setTimeout(late, timeoutMs);
@@ -95,6 +88,8 @@ export const createHttpSend = ({ url, token, logger, timeoutMs = TIMEOUT_MS }: H
       const answer = await text(response);
       if (PROTOCOL_STATUSES.has(status)) return JSON.parse(answer);
       if (isRefusal(status)) return parseRefusal(status, answer);
+      const refused = findRefusedStatus(url, status);
+      if (refused) throw refused;
       throw new Error(`HTTP ${status}${answer === "" ? "" : `: ${answer.slice(0, MAX_WORDS)}`}`);
     } catch (error) {
       throw overdue.signal.aborted ? overdue.signal.reason : error;
@@ -107,6 +102,7 @@ export const createHttpSend = ({ url, token, logger, timeoutMs = TIMEOUT_MS }: H
     const request: Request = typed;
     const own = request.kind === "task.heartbeat" ? heartbeats : agent;
     try {
+      const auth = token.isEmpty ? {} : { auth: token.reveal() };
       const response = await post(JSON.stringify({ ...request, head: { ...request.head, ...auth } }), own);
       if (isAnswer(response, typed)) return response;
       throw new Error("the response does not match the request");

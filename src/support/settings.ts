@@ -1,4 +1,5 @@
 import dotenv from "dotenv";
+import { toError } from "./errors.ts";
 
 /** The environment as Node gives it: names to values, unset names absent. */
 export type Env = Readonly<Record<string, string | undefined>>;
@@ -13,6 +14,8 @@ export interface Setting<T> {
   readonly parse: (text: string) => T | undefined;
   /** The value never appears in a message. */
   readonly secret?: true;
+  /** Reads the value from the file that <NAME>_FILE names; throws an error whose message is the fault. */
+  readonly parseFile?: (name: string, path: string) => T;
 }
 
 /** Settings by name. */
@@ -20,6 +23,17 @@ export type Schema = Readonly<Record<string, Setting<unknown>>>;
 
 /** The values of a schema's settings, parsed and valid. */
 export type Settings<S extends Schema> = { readonly [K in keyof S]: NonNullable<ReturnType<S[K]["parse"]>> };
+
+/** One of `values`; the first is the default. */
+export const oneOf = <T extends string>(
+  values: readonly [T, ...T[]],
+  { expected, about }: { expected: string; about: string },
+): Setting<T> => ({
+  fallback: values[0],
+  expected,
+  about,
+  parse: (text) => values.find((value) => value === text),
+});
 
 /** Text that matches `pattern`. */
 export const matching = (
@@ -79,11 +93,14 @@ export class SettingsError extends Error {
   }
 }
 
+/** The settings that a fault is about. */
+const namesOf = (fault: string): string[] => fault.split(":", 1).join().split(", ");
+
 /**
  * Reads the settings of `schema` from `env`; a name that is not set takes its default.
  *
  * @param renamed old names, each with the one that took its place: an old one that is set is a fault
- * @param check what must hold between the settings: returns further faults
+ * @param check what must hold between the settings, given as text, <NAME>_FILE included: returns further faults
  * @throws {SettingsError} one line for each setting that is not valid: its name, what was expected, what was got
  */
 export const parseSettings = <S extends Schema>(
@@ -95,7 +112,22 @@ export const parseSettings = <S extends Schema>(
   }: { renamed?: Readonly<Record<string, string>>; check?: (values: Env) => readonly string[] } = {},
 ): Settings<S> => {
   const faults: string[] = [];
-  const read = (name: string, { fallback, expected, parse, secret }: Setting<unknown>) => {
+  const readFile = (name: string, path: string, parseFile: (name: string, path: string) => unknown) => {
+    try {
+      return parseFile(name, path.trim());
+    } catch (error) {
+      faults.push(toError(error).message);
+      return;
+    }
+  };
+  const read = (name: string, { fallback, expected, parse, parseFile, secret }: Setting<unknown>) => {
+    const file = `${name}_FILE`;
+    const path = env[file] ?? "";
+    if (parseFile && path !== "") {
+      if ((env[name] ?? "") === "") return readFile(file, path, parseFile);
+      faults.push(`${name}, ${file}: expected one of the two, got both`);
+      return;
+    }
     const text = env[name] ?? fallback;
     const value = parse(text.trim());
     if (value === undefined) {
@@ -111,10 +143,16 @@ export const parseSettings = <S extends Schema>(
   }
   const entries = Object.entries(schema);
   const values = Object.fromEntries(entries.map(([name, setting]) => [name, read(name, setting)]));
+  const named = new Set(faults.flatMap(namesOf));
   faults.push(
     ...check(
-      Object.fromEntries(entries.map(([name, { fallback }]) => [name, (env[name] ?? fallback).trim()])),
-    ),
+      Object.fromEntries(
+        entries.flatMap(([name, { fallback, parseFile }]) => [
+          [name, (env[name] ?? fallback).trim()],
+          ...(parseFile ? [[`${name}_FILE`, (env[`${name}_FILE`] ?? "").trim()]] : []),
+        ]),
+      ),
+    ).filter((fault) => !namesOf(fault).some((name) => named.has(name))),
   );
   if (faults.length > 0) throw new SettingsError(faults);
   // Each value came from the parser the schema holds under its name; fromEntries forgets which.

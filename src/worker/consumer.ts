@@ -1,6 +1,8 @@
-import type { EachBatchPayload, Kafka, KafkaMessage } from "kafkajs";
+import type { Consumer, EachBatchPayload, Kafka, KafkaMessage } from "kafkajs";
+import { findAccessError, orAccessError } from "../kafka/access.ts";
+import { describe } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
-import { doneWithin } from "../support/retry.ts";
+import { doneWithin, retryUntilDone } from "../support/retry.ts";
 import { createCommitPrefix } from "./commit-prefix.ts";
 import { tell } from "./telemetry.ts";
 
@@ -42,8 +44,51 @@ const MAX_BYTES_PER_PARTITION = 256 * 1024;
  *
  * A batch is left at the first heartbeat or commit that fails, since the partition may be another consumer's by
  * then. kafkajs joins anew, and whoever owns the partition gets what was not committed.
+ *
+ * @throws {AccessError} when the broker does not let it in at the start; later that is an outage
  */
 export const startConsumer = async (options: ConsumerOptions): Promise<RunningConsumer> => {
+  const { groupId, topic, log } = options;
+  const rights = { topic: `Read on topic ${topic}`, group: `Read on group ${groupId}` };
+  const stopping = new AbortController();
+  const { signal } = stopping;
+  let member = await orAccessError(join(options, signal), rights);
+
+  /** Joins anew, whenever the broker refuses what it allowed before. Rejects with what ends the consumer for good. */
+  const consume = async (): Promise<never> => {
+    for (;;) {
+      const error = await member.ended;
+      const refusal = findAccessError(error, rights);
+      if (!refusal) throw error;
+      log.error(`nothing is consumed, trying on: ${refusal.message}`);
+      member = await retryUntilDone(() => orAccessError(join(options, signal), rights), {
+        signal,
+        minDelayMs: 1000,
+        onFailure: (failure) => log.error(`nothing is consumed, trying on: ${describe(failure)}`),
+      });
+    }
+  };
+  const failed = consume();
+  failed.catch(() => {});
+
+  return {
+    failed,
+    stop: async () => {
+      stopping.abort();
+      await member.consumer.stop();
+      await member.consumer.disconnect();
+    },
+  };
+};
+
+/** A consumer, and the error that ends it: kafkajs goes on by itself after all others. */
+interface Member {
+  readonly consumer: Consumer;
+  readonly ended: Promise<Error>;
+}
+
+/** Joins the group and begins to consume. Rejects when the broker does not let it in. */
+const join = async (options: ConsumerOptions, stopping: AbortSignal): Promise<Member> => {
   const { kafka, groupId, topic, sessionTimeoutMs, log } = options;
   const consumer = kafka.consumer({
     groupId,
@@ -53,10 +98,7 @@ export const startConsumer = async (options: ConsumerOptions): Promise<RunningCo
     maxBytesPerPartition: MAX_BYTES_PER_PARTITION,
     retry: { retries: 10, maxRetryTime: 5000 },
   });
-  const stopping = new AbortController();
-  const failed = Promise.withResolvers<never>();
-  failed.promise.catch(() => {});
-
+  const ended = Promise.withResolvers<Error>();
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
     const partitions = payload.memberAssignment[topic] ?? [];
     tell("group.joined", { topic, partitions });
@@ -65,26 +107,28 @@ export const startConsumer = async (options: ConsumerOptions): Promise<RunningCo
   for (const event of [consumer.events.REBALANCING, consumer.events.CRASH, consumer.events.STOP] as const) {
     consumer.on(event, () => tell("group.left", { topic }));
   }
+  let crash: Error | undefined;
   consumer.on(consumer.events.CRASH, ({ payload }) => {
-    if (!payload.restart) failed.reject(payload.error);
+    if (payload.restart) return;
+    crash = payload.error;
+    ended.resolve(payload.error);
   });
 
-  await consumer.connect();
-  await consumer.subscribe({ topic, fromBeginning: true });
-  await consumer.run({
-    autoCommit: false,
-    eachBatchAutoResolve: false,
-    eachBatch: (payload) => dispatchBatch(payload, options, stopping.signal),
-  });
-
-  return {
-    failed: failed.promise,
-    stop: async () => {
-      stopping.abort();
-      await consumer.stop();
-      await consumer.disconnect();
-    },
-  };
+  try {
+    await consumer.connect();
+    await consumer.subscribe({ topic, fromBeginning: true });
+    await consumer.run({
+      autoCommit: false,
+      eachBatchAutoResolve: false,
+      eachBatch: (payload) => dispatchBatch(payload, options, stopping),
+    });
+    // kafkajs tells of a group that does not let it in by this event only.
+    if (crash) throw crash;
+  } catch (error) {
+    await consumer.disconnect();
+    throw error;
+  }
+  return { consumer, ended: ended.promise };
 };
 
 /** Works on one batch until it is done, left, or `stopping` is aborted. */

@@ -15,7 +15,7 @@ import { tryBeginLostAgain } from "./lost-executions.ts";
 import { createPublish, tellAnswered } from "./publish.ts";
 import { watchServer } from "./server-watch.ts";
 import { claimGroup, reportElsewhere, SERVICE_TAG } from "./service.ts";
-import type { WorkerSettings } from "./settings.ts";
+import { accessOf, type WorkerSettings } from "./settings.ts";
 import { createStepRunner, type StepRunner } from "./step.ts";
 
 export interface ExecutorOptions {
@@ -71,8 +71,7 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
     assertFit: () => claim(connection.send),
   });
   const connection = connect({
-    url: settings.RESONATE_URL,
-    token: settings.RESONATE_TOKEN,
+    access: accessOf(settings),
     group: service.group,
     pid: name,
     ttl,

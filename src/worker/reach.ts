@@ -1,4 +1,5 @@
 import { setTimeout } from "node:timers/promises";
+import { AccessError } from "../support/access-error.ts";
 import { describe, OutageError } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import { retryUntilDone } from "../support/retry.ts";
@@ -13,12 +14,17 @@ export interface ReachOptions {
   readonly signal: AbortSignal;
 }
 
-/** Waits until `reach` succeeds, and says every time that it does not. Rejects with the reason of `signal` only. */
-export const untilReachable = (
+/**
+ * Waits until `reach` succeeds, and says every time that it does not.
+ *
+ * @throws the reason of `signal`, once that is aborted
+ * @throws {AccessError} when what is reached refuses this client; other errors of `reach` that no retry can help
+ */
+export const untilReachable = async (
   { system, address, log, signal }: ReachOptions,
   reach: () => Promise<void>,
 ): Promise<void> => {
-  const reached = retryUntilDone(reach, {
+  const reached = retryUntilDone(() => reach().catch(toFinal), {
     signal,
     minDelayMs: 1000,
     onFailure: (error, retryInMs) =>
@@ -27,7 +33,14 @@ export const untilReachable = (
       ),
   });
   // A try may take seconds: a stop does not wait for it.
-  return Promise.race([reached, aborted(signal).then(() => signal.throwIfAborted())]);
+  const refusal = await Promise.race([reached, aborted(signal).then(() => signal.throwIfAborted())]);
+  if (refusal) throw refusal;
+};
+
+/** A refusal, as the end of the tries. @throws any other error */
+const toFinal = (error: unknown): AccessError => {
+  if (error instanceof AccessError) return error;
+  throw error;
 };
 
 /** Longest pause between two tries, in milliseconds. */
@@ -55,11 +68,4 @@ export const untilOpen = async <T>(
     }
     await setTimeout(delay, undefined, { signal }).catch(() => signal.throwIfAborted());
   }
-};
-
-/** Asks a Resonate server whether it is up. Rejects when it is not. */
-export const ping = async (url: string): Promise<void> => {
-  const response = await fetch(`${url}/health`, { signal: AbortSignal.timeout(5000) });
-  await response.body?.cancel();
-  if (!response.ok) throw new Error(`expected status 200 from ${url}/health, got ${response.status}`);
 };

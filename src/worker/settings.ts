@@ -1,3 +1,7 @@
+import type { Needed } from "../kafka/rights.ts";
+import { checkKafkaSecurity, kafkaSecuritySchema } from "../kafka/security-settings.ts";
+import type { Access } from "../resonate/access.ts";
+import { secret } from "../support/secret.ts";
 import {
   type Env,
   httpUrl,
@@ -32,12 +36,18 @@ const brokers: Setting<string[]> = {
   },
 };
 
-const token: Setting<string> = {
-  fallback: "",
+const token = secret({
   expected: "a bearer token without white space",
-  about: "Bearer token for the Resonate server; empty for none.",
-  parse: (text) => (/\s/.test(text) ? undefined : text),
-  secret: true,
+  pattern: /^\S+$/,
+  about:
+    "Bearer token for the Resonate server; empty for none. RESONATE_TOKEN_FILE: the path of a file that holds it.",
+});
+
+const caPath: Setting<string> = {
+  fallback: "",
+  expected: "the path of a file",
+  about: "PEM file with the authority that signs the Resonate server's certificate; empty for Node's own.",
+  parse: (text) => (/[\0\r\n]/.test(text) ? undefined : text),
 };
 
 const HOUR_MS = 3_600_000;
@@ -47,6 +57,7 @@ const milliseconds = (fallback: number, min: number, max: number, about: string)
 /** Settings that are the same for every job, in the order of `.env.example`. */
 export const commonSchema = {
   KAFKA_BROKERS: brokers,
+  ...kafkaSecuritySchema,
   TOPIC_PARTITIONS: integer(4, {
     min: 1,
     max: 10_000,
@@ -55,6 +66,7 @@ export const commonSchema = {
   }),
   RESONATE_URL: httpUrl("http://localhost:8001", "The Resonate server."),
   RESONATE_TOKEN: token,
+  RESONATE_CA_FILEPATH: caPath,
   LEASE_TTL_MS: milliseconds(
     3000,
     500,
@@ -165,6 +177,38 @@ export const schemaOf = <S extends Schema>(job: WithSettings<S>) => ({
   ...ownSchemaOf(job),
 });
 
+const checkTopics = ({ TOPIC_SOURCE, TOPIC_COMPLETIONS, TOPIC_DEAD_LETTERS }: Env): string[] => {
+  const topics = [TOPIC_SOURCE, TOPIC_COMPLETIONS, TOPIC_DEAD_LETTERS];
+  if (new Set(topics).size === topics.length) return [];
+  return [
+    `TOPIC_SOURCE, TOPIC_COMPLETIONS, TOPIC_DEAD_LETTERS: expected three topics, got ${topics.join(", ")}`,
+  ];
+};
+
+const checkAuthority = ({ RESONATE_URL = "", RESONATE_CA_FILEPATH = "" }: Env): string[] =>
+  RESONATE_CA_FILEPATH === "" || RESONATE_URL.startsWith("https:")
+    ? []
+    : ["RESONATE_CA_FILEPATH: expected a value only with an https:// RESONATE_URL, got one"];
+
+/** Where the Resonate server is, and what it takes to be let in. */
+export const accessOf = (
+  settings: Pick<WorkerSettings, "RESONATE_URL" | "RESONATE_TOKEN" | "RESONATE_CA_FILEPATH">,
+): Access => ({
+  url: settings.RESONATE_URL,
+  token: settings.RESONATE_TOKEN,
+  caPath: settings.RESONATE_CA_FILEPATH,
+});
+
+/** The rights at the broker that a worker needs. */
+export const neededRights = (settings: WorkerSettings): Needed => ({
+  topics: [
+    { operation: "Read", topic: settings.TOPIC_SOURCE },
+    { operation: "Write", topic: settings.TOPIC_COMPLETIONS },
+    { operation: "Write", topic: settings.TOPIC_DEAD_LETTERS },
+  ],
+  group: settings.KAFKA_GROUP_ID,
+});
+
 /**
  * Reads all settings of a job from `env`; a name that is not set takes its default.
  *
@@ -173,12 +217,5 @@ export const schemaOf = <S extends Schema>(job: WithSettings<S>) => ({
 export const parseJobSettings = <S extends Schema>(job: WithSettings<S>, env: Env) =>
   parseSettings(schemaOf(job), env, {
     renamed: RENAMED,
-    check: ({ TOPIC_SOURCE, TOPIC_COMPLETIONS, TOPIC_DEAD_LETTERS }) => {
-      const topics = [TOPIC_SOURCE, TOPIC_COMPLETIONS, TOPIC_DEAD_LETTERS];
-      return new Set(topics).size === topics.length
-        ? []
-        : [
-            `TOPIC_SOURCE, TOPIC_COMPLETIONS, TOPIC_DEAD_LETTERS: expected three topics, got ${topics.join(", ")}`,
-          ];
-    },
+    check: (values) => [...checkTopics(values), ...checkKafkaSecurity(values), ...checkAuthority(values)],
   });

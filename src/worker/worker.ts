@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { logLevel } from "kafkajs";
-import { createKafka, createProducer } from "../kafka/client.ts";
+import { assertRights, createKafka, createProducer } from "../kafka/client.ts";
 import { ensureTopics } from "../kafka/topics.ts";
+import { ping } from "../resonate/ping.ts";
 import { describe } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import { doneWithin } from "../support/retry.ts";
@@ -12,8 +13,8 @@ import { createDispatch } from "./dispatch.ts";
 import { startExecutor } from "./executor.ts";
 import type { AnyJob } from "./job.ts";
 import { joinGroup } from "./membership.ts";
-import { ping, untilOpen, untilReachable } from "./reach.ts";
-import { parseJobSettings, schemaOf } from "./settings.ts";
+import { untilOpen, untilReachable } from "./reach.ts";
+import { accessOf, neededRights, parseJobSettings, schemaOf } from "./settings.ts";
 import { tell } from "./telemetry.ts";
 
 /** The longest a connection may take to close, in milliseconds: a broker that is gone must not hold up a stop. */
@@ -45,6 +46,7 @@ export interface Worker extends AsyncDisposable {
  * leave goes to another worker at once.
  *
  * @throws the reason of `signal` when it is aborted before the worker has started
+ * @throws {AccessError} when broker or server refuse this client: a wrong password, token, certificate or right
  * @throws {SettingsError} when a setting is not valid; what the job throws when it cannot open what its steps touch
  */
 export const startWorker = async (options: WorkerOptions): Promise<Worker> => {
@@ -76,12 +78,13 @@ const assemble = async ({ job, env, log, signal, random = Math.random }: WorkerO
   const server = { system: "Resonate server", address: settings.RESONATE_URL, log, signal };
   const broker = { system: "Kafka broker", address: settings.KAFKA_BROKERS.join(","), log, signal };
   await Promise.all([
-    untilReachable(broker, () => {
+    untilReachable(broker, async () => {
       // The tries are ours, and each failure is to be shown.
-      const once = createKafka(settings, { clientId: name, log, level: logLevel.NOTHING, retries: 1 });
-      return ensureTopics(once, settings);
+      const once = { clientId: name, log, level: logLevel.NOTHING, retries: 1 };
+      await assertRights(settings, once, neededRights(settings));
+      await ensureTopics(createKafka(settings, once), settings);
     }),
-    untilReachable(server, () => ping(settings.RESONATE_URL)),
+    untilReachable(server, () => ping(accessOf(settings))),
   ]);
 
   let stopBy = Number.POSITIVE_INFINITY;

@@ -1,7 +1,16 @@
 import type { TestContext } from "node:test";
 import { LocalNetwork, type Logger, type Request, Resonate, type Response } from "@resonatehq/sdk";
+import type { Access } from "../../src/resonate/access.ts";
 import { createResonateLogger } from "../../src/resonate/log.ts";
 import { silentLog } from "../../src/support/log.ts";
+import { Secret } from "../../src/support/secret.ts";
+
+/** How to reach a server that asks for `token`, or for none. */
+export const accessTo = (url: string, token = ""): Access => ({
+  url,
+  token: new Secret(() => token),
+  caPath: "",
+});
 
 export const silent: Logger = createResonateLogger(silentLog);
 

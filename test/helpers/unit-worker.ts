@@ -4,7 +4,7 @@ import { type Context, type Logger, type Request, Resonate, type Response } from
 import { type Connection, connect, endedIn } from "../../src/resonate/connection.ts";
 import { createResonateServer, type ResonateServer } from "../../src/stack/resonate-server.ts";
 import { silentLog } from "../../src/support/log.ts";
-import { silent } from "./unit-resonate.ts";
+import { accessTo, silent } from "./unit-resonate.ts";
 import { until } from "./unit-time.ts";
 
 /** Requests and answers as the server saw them. */
@@ -68,7 +68,16 @@ export const startLeased = async (
     if (id !== undefined && !id.startsWith(PROBE)) ended.push(id);
   };
   const assertFit = async () => {};
-  const network = connect({ url, token: "", group, pid, ttl, logger, log: silentLog, onAnswer, assertFit });
+  const network = connect({
+    access: accessTo(url),
+    group,
+    pid,
+    ttl,
+    logger,
+    log: silentLog,
+    onAnswer,
+    assertFit,
+  });
   const held = () => [...leased].filter((id) => network.holds(id)).length;
   const resonate = new Resonate({ network, pid, ttl, logger: silent });
   t.after(() => resonate.stop());

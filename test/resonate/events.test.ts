@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import { type TestContext, test } from "node:test";
 import type { Message } from "@resonatehq/sdk";
 import { createEvents, type EventsOptions } from "../../src/resonate/events.ts";
-import { silent } from "../helpers/unit-resonate.ts";
+import { accessTo, silent } from "../helpers/unit-resonate.ts";
 import { mockTimers, settle, until } from "../helpers/unit-time.ts";
 
 const execute = (id: string): Message => ({ kind: "execute", head: {}, data: { task: { id, version: 1 } } });
@@ -16,7 +16,10 @@ interface Poll {
 }
 
 /** A server that takes polls and leaves them open, and a source of messages from it. */
-const build = async (t: TestContext, options: Partial<EventsOptions> = {}) => {
+const build = async (
+  t: TestContext,
+  { token = "", ...options }: Partial<EventsOptions> & { token?: string } = {},
+) => {
   const polls: Poll[] = [];
   const statuses: number[] = [];
   const server = createServer((request, response) => {
@@ -40,7 +43,13 @@ const build = async (t: TestContext, options: Partial<EventsOptions> = {}) => {
   const warnings: string[] = [];
   const logger = { ...silent, warn: (_fields: unknown, message: string) => void warnings.push(message) };
   const url = `http://127.0.0.1:${port}`;
-  const source = createEvents({ url, token: "", group: "workers", pid: "1-a", logger, ...options });
+  const source = createEvents({
+    access: accessTo(url, token),
+    group: "workers",
+    pid: "1-a",
+    logger,
+    ...options,
+  });
   const ids: string[] = [];
   source.onReceive((message) => {
     ids.push(message.kind === "execute" ? message.data.task.id : message.kind);

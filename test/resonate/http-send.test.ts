@@ -5,7 +5,7 @@ import { text } from "node:stream/consumers";
 import { type TestContext, test } from "node:test";
 import { isRequest, type Request, ResonateTimeoutException } from "@resonatehq/sdk";
 import { createHttpSend, type HttpSendOptions } from "../../src/resonate/http-send.ts";
-import { silent } from "../helpers/unit-resonate.ts";
+import { accessTo, silent } from "../helpers/unit-resonate.ts";
 
 type Release = Extract<Request, { kind: "task.release" }>;
 
@@ -22,7 +22,11 @@ const answerTo = ({ kind, head: { corrId, version } }: Request, status = 200) =>
 type Reply = (request: Request, response: ServerResponse, incoming: IncomingMessage) => void;
 
 /** A server that replies as it is told, and a sender of requests to it. */
-const build = async (t: TestContext, reply: Reply, options: Partial<HttpSendOptions> = {}) => {
+const build = async (
+  t: TestContext,
+  reply: Reply,
+  { token = "", ...options }: Partial<HttpSendOptions> & { token?: string } = {},
+) => {
   let connections = 0;
   const received: Request[] = [];
   const server = createServer(async (incoming, response) => {
@@ -38,7 +42,7 @@ const build = async (t: TestContext, reply: Reply, options: Partial<HttpSendOpti
   const warnings: unknown[] = [];
   const logger = { ...silent, warn: ({ error }: Record<string, unknown>) => void warnings.push(error) };
   const url = `http://127.0.0.1:${address.port}`;
-  const http = createHttpSend({ url, token: "", logger, ...options });
+  const http = createHttpSend({ access: accessTo(url, token), logger, ...options });
   const close = async () => {
     server.closeAllConnections();
     if (server.listening) await once(server.close(), "close");

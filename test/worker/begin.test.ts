@@ -7,7 +7,7 @@ import { RefusedError } from "../../src/resonate/refusals.ts";
 import { silentLog } from "../../src/support/log.ts";
 import { createBegin } from "../../src/worker/begin.ts";
 import { SERVICE_TAG } from "../../src/worker/service.ts";
-import { silent } from "../helpers/unit-resonate.ts";
+import { accessTo, silent } from "../helpers/unit-resonate.ts";
 import { until } from "../helpers/unit-time.ts";
 import { startServer, type TracedServer } from "../helpers/unit-worker.ts";
 
@@ -23,8 +23,7 @@ const build = (t: TestContext, { url }: TracedServer, name = "orders:topic") => 
   });
   const pid = randomUUID();
   const network = connect({
-    url,
-    token: "",
+    access: accessTo(url),
     group: "workers",
     pid,
     ttl: 60_000,

@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { createServer } from "node:http";
 import { test } from "node:test";
-import { ping, untilReachable } from "../../src/worker/reach.ts";
+import { AccessError } from "../../src/support/access-error.ts";
+import { untilReachable } from "../../src/worker/reach.ts";
 import { createMemoryLog } from "../helpers/unit-log.ts";
 import { mockTimers } from "../helpers/unit-time.ts";
 
@@ -42,15 +41,13 @@ test("an abort ends the wait with its reason, also amid a try", async () => {
   await rejected;
 });
 
-test("a server is up when it says so, and otherwise told with what it said", async (t) => {
-  let status = 200;
-  const server = createServer((_request, response) => response.writeHead(status).end("text"));
-  t.after(() => server.close().closeAllConnections());
-  await once(server.listen(0, "127.0.0.1"), "listening");
-  const address = server.address();
-  assert.ok(address !== null && typeof address !== "string");
-  const url = `http://127.0.0.1:${address.port}`;
-  await ping(url);
-  status = 503;
-  await assert.rejects(ping(url), { message: `expected status 200 from ${url}/health, got 503` });
+test("a refusal ends the wait at once", async () => {
+  const log = createMemoryLog();
+  const refusal = new AccessError("KAFKA_SASL_PASSWORD: expected another one");
+  const options = { system: "Kafka broker", address: "host:1", log, signal: never };
+  await assert.rejects(
+    untilReachable(options, () => Promise.reject(refusal)),
+    refusal,
+  );
+  assert.deepEqual(log.lines, []);
 });
