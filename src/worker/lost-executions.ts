@@ -22,12 +22,7 @@ export interface LostExecutionsOptions {
  * @returns how many there were
  * @throws when the server goes away again meanwhile
  */
-export const beginLostAgain = async ({
-  send,
-  begin,
-  inFlight,
-  log,
-}: LostExecutionsOptions): Promise<number> => {
+const beginLostAgain = async ({ send, begin, inFlight, log }: LostExecutionsOptions): Promise<number> => {
   const begun = [...inFlight.begun()];
   let lost = 0;
   const checkInTurn = async () => {

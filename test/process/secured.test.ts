@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, before, suite, type TestContext, test } from "node:test";
 import type { Admin } from "kafkajs";
 import { spawnWorker, type WorkerProcess } from "../../src/demo/worker-process.ts";
-import { openRecords } from "../../src/jobs/deletion/records.ts";
+import { openRecords } from "../../src/jobs/deletion/open-records.ts";
 import { createResonateServer } from "../../src/stack/resonate-server.ts";
 import { withTimeout } from "../../src/support/retry.ts";
 import { createAuthority, joinPem } from "../helpers/certificates.ts";
@@ -142,8 +142,8 @@ suite("secured", { skip, concurrency: 1, timeout: 240_000 }, () => {
       /** Produces a record of one batch. */
       produce: async () => {
         const id = randomUUID();
-        using records = openRecords(settings.RECORDS_DB, { worker: "test", busyTimeoutMs: 5000 });
-        records.addRows(new Map([[id, 1]]));
+        await using records = await openRecords(settings.RECORDS_DB, { worker: "test", lockWaitMs: 5000 });
+        await records.addRows(new Map([[id, 1]]));
         await producer.connect();
         await producer.send({
           topic: names.TOPIC_SOURCE,
