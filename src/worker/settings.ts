@@ -6,7 +6,6 @@ import {
   type Env,
   httpUrl,
   integer,
-  matching,
   parseSettings,
   type Schema,
   type Setting,
