@@ -14,6 +14,7 @@ import { silentLog } from "../support/log.ts";
 import { createRandom } from "../support/random.ts";
 import { retryUntilDone } from "../support/retry.ts";
 import { parseJobSettings } from "../worker/settings.ts";
+import { BAD_VALUES } from "./bad-values.ts";
 import { createDisturbances } from "./disturbances.ts";
 import { createFaults } from "./faults.ts";
 import { startNeighbour } from "./neighbour.ts";
@@ -47,14 +48,6 @@ const NEIGHBOUR_SHARE = 0.03;
 const PROGRESS_MS = 3000;
 /** After the last arrival and fault: time for all to finish. */
 const SETTLE_MS = 120_000;
-
-const BAD_VALUES = [
-  null,
-  Buffer.from([0xff, 0xfe]),
-  Buffer.from('["'),
-  Buffer.from("{}"),
-  Buffer.from("a:b"),
-];
 
 /**
  * The soak: records arrive while workers are killed, stopped, frozen and cut off, new ones start, connections are cut,

@@ -159,37 +159,6 @@ export const parseSettings = <S extends Schema>(
   return values as Settings<S>;
 };
 
-/** The longest distance of a misspelt name from the one that was meant, in characters. */
-const MAX_DISTANCE = 2;
-
-/** How many characters must be put in, left out or replaced to make `a` of `b` (Levenshtein). */
-const distance = (a: string, b: string): number => {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (const [i, own] of [...a].entries()) {
-    const next = [i + 1];
-    for (const [j, other] of [...b].entries()) {
-      const replaced = (row[j] ?? 0) + (own === other ? 0 : 1);
-      next.push(Math.min(replaced, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row.at(-1) ?? 0;
-};
-
-/** Names in `env` that are most likely a misspelt name of a setting, each with the one that was meant. */
-export const findMisspelt = (schema: Schema, env: Env): Map<string, string> => {
-  const names = Object.keys(schema);
-  const unknown = Object.keys(env).filter((name) => !names.includes(name) && /^[A-Z][A-Z_]{4,}$/.test(name));
-  return new Map(
-    unknown.flatMap((name) => {
-      const meant = names.find(
-        (one) => Math.abs(one.length - name.length) <= MAX_DISTANCE && distance(name, one) <= MAX_DISTANCE,
-      );
-      return meant === undefined ? [] : [[name, meant] as const];
-    }),
-  );
-};
-
 /**
  * The environment with the values of a `.env` file beneath it: what the environment sets, wins.
  * A file that is not there counts as empty.
