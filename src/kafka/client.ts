@@ -1,6 +1,8 @@
 import kafkajs, { Kafka, type logCreator, logLevel, Partitioners, type Producer } from "kafkajs";
 import { OutageError } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
+import { connectTo, kafkajsAddress } from "./addresses.ts";
+import { registerCodecs } from "./compression.ts";
 import { sleepWhenIdle } from "./idle-connections.ts";
 
 /** kafkajs's log entries as lines of `log`, warnings and errors only. */
@@ -13,6 +15,9 @@ const createLogCreator =
     else log.warn(line);
   };
 
+/** Topics and partitions made by others are noticed within this time, in milliseconds; kafkajs's default is 5 minutes. */
+export const METADATA_MAX_AGE_MS = 15_000;
+
 /** A Kafka client for the brokers in `settings`. Nothing connects yet. */
 export const createKafka = (
   { KAFKA_BROKERS }: { readonly KAFKA_BROKERS: readonly string[] },
@@ -24,9 +29,11 @@ export const createKafka = (
   }: { clientId: string; log: Log; level?: logLevel; retries?: number },
 ): Kafka => {
   sleepWhenIdle();
+  registerCodecs();
   return new Kafka({
     clientId,
-    brokers: [...KAFKA_BROKERS],
+    brokers: KAFKA_BROKERS.map(kafkajsAddress),
+    socketFactory: connectTo,
     // The default of 1 s is short for a broker that is just coming up.
     connectionTimeout: 5000,
     retry: { retries },
@@ -43,6 +50,9 @@ export const createKafka = (
 export const createProducer = (kafka: Kafka): Producer =>
   kafka.producer({
     idempotent: false,
+    // A topic that is missing must not come into being with the broker's default of partitions.
+    allowAutoTopicCreation: false,
+    metadataMaxAge: METADATA_MAX_AGE_MS,
     createPartitioner: Partitioners.DefaultPartitioner,
     retry: { initialRetryTime: 200, maxRetryTime: 5000, retries: 10 },
   });
@@ -57,6 +67,9 @@ const isOutage = (error: unknown): boolean => {
   return error.retriable || (cause instanceof Error && cause !== error && isOutage(cause));
 };
 
+/** Kafka's errors 10 and 18: the one is about a message, the other about the batch it came in. */
+const TOO_LARGE = new Set(["MESSAGE_TOO_LARGE", "RECORD_LIST_TOO_LARGE"]);
+
 /**
  * What `send` resolves with.
  *
@@ -69,4 +82,12 @@ export const orOutage = async <T>(send: Promise<T>): Promise<T> => {
   } catch (error) {
     throw isOutage(error) ? new OutageError("the broker cannot be reached", { cause: error }) : error;
   }
+};
+
+/** Whether the broker refused a message because it is larger than its topic takes. */
+export const isTooLarge = (error: unknown): boolean => {
+  if (!(error instanceof kafkajs.KafkaJSError)) return false;
+  const { cause } = error;
+  if ("type" in error && typeof error.type === "string" && TOO_LARGE.has(error.type)) return true;
+  return cause instanceof Error && cause !== error && isTooLarge(cause);
 };
