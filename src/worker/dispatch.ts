@@ -5,7 +5,7 @@ import type { Log } from "../support/log.ts";
 import { retryUntilDone, withTimeout } from "../support/retry.ts";
 import type { Begin, Begun } from "./begin.ts";
 import type { Dispatch } from "./consumer.ts";
-import { EXECUTION_FAILED, REDRIVES_HEADER, toDeadLetterMessage } from "./dead-letter.ts";
+import { EXECUTION_FAILED, REDRIVES_HEADER, sendLetter } from "./dead-letter.ts";
 import { type Envelope, encodeEnvelope, packMessage } from "./envelope.ts";
 import type { InFlight } from "./in-flight.ts";
 import type { Reading, SourceMessage } from "./job.ts";
@@ -108,9 +108,8 @@ export const createDispatch = (options: DispatchOptions): Dispatch => {
       const { key, value } = message;
       const place = { topic: topics.source, partition, offset };
       const letter = { key, value, headers: writableHeaders(message.headers), reason, error, ...place };
-      const messages = [toDeadLetterMessage(letter, new Date(now()))];
       await persist(`write to ${topics.deadLetters}`, () =>
-        producer.send({ topic: topics.deadLetters, acks: -1, messages }),
+        sendLetter(producer, topics.deadLetters, letter, new Date(now())),
       );
       log.warn(`message goes to ${topics.deadLetters} ${at}: ${reason}: ${error}`);
     };

@@ -75,7 +75,7 @@ const assemble = async ({ job, env, log, signal, random = Math.random }: WorkerO
     untilReachable(broker, () => {
       // The tries are ours, and each failure is to be shown.
       const once = createKafka(settings, { clientId: name, log, level: logLevel.NOTHING, retries: 1 });
-      return ensureTopics(once, settings);
+      return ensureTopics(once, settings, log);
     }),
     untilReachable(server, () => ping(settings.RESONATE_URL)),
   ]);
@@ -120,6 +120,7 @@ const assemble = async ({ job, env, log, signal, random = Math.random }: WorkerO
       sessionTimeoutMs: settings.SESSION_TIMEOUT_MS,
       concurrency: settings.DISPATCH_CONCURRENCY,
       dispatch,
+      restoreTopics: () => ensureTopics(kafka, settings),
       log,
     });
   const membership = joinGroup({ join, log });
