@@ -16,12 +16,23 @@ const DEAD_LETTER_TOPIC_CONFIG = [
   { name: "retention.ms", value: "-1" },
 ];
 
+/** Runs `work` with an admin client that is connected meanwhile. */
+export const withAdmin = async <T>(kafka: Kafka, work: (admin: Admin) => Promise<T>): Promise<T> => {
+  const admin = kafka.admin();
+  await admin.connect();
+  try {
+    return await work(admin);
+  } finally {
+    await admin.disconnect();
+  }
+};
+
 /**
  * Makes those of `topics` that are missing, and waits until they are there.
  *
  * @returns the names of those that were missing
  */
-export const createMissing = async (admin: Admin, topics: readonly ITopicConfig[]): Promise<string[]> => {
+const createMissing = async (admin: Admin, topics: readonly ITopicConfig[]): Promise<string[]> => {
   const findMissing = async () => {
     const existing = new Set(await admin.listTopics());
     return topics.filter(({ topic }) => !existing.has(topic));
@@ -61,13 +72,15 @@ export const ensureTopics = async (kafka: Kafka, names: TopicNames, log: Log = s
     { topic: names.TOPIC_COMPLETIONS, numPartitions },
     { topic: names.TOPIC_DEAD_LETTERS, numPartitions, configEntries: DEAD_LETTER_TOPIC_CONFIG },
   ];
-  const admin = kafka.admin();
-  await admin.connect();
-  try {
+  await withAdmin(kafka, async (admin) => {
     const made = new Set(await createMissing(admin, topics));
     const found = topics.map(({ topic }) => topic).filter((topic) => !made.has(topic));
     await nameTooSmall(admin, found, numPartitions, log);
-  } finally {
-    await admin.disconnect();
-  }
+  });
 };
+
+/** Makes one topic if it is missing. */
+export const ensureTopic = (kafka: Kafka, topic: ITopicConfig): Promise<void> =>
+  withAdmin(kafka, async (admin) => {
+    await createMissing(admin, [topic]);
+  });

@@ -1,0 +1,67 @@
+import type { IHeaders, KafkaMessage, Message } from "kafkajs";
+import { writableHeaders } from "../kafka/headers.ts";
+import type { TopicReader } from "../kafka/topic-reader.ts";
+import { EXECUTION_FAILED, HEADERS, REDRIVES_HEADER, withoutOwnHeaders } from "./dead-letter.ts";
+
+const read = ({ headers }: Pick<KafkaMessage, "headers">, name: keyof typeof HEADERS): string | undefined => {
+  const value = headers?.[HEADERS[name]];
+  return value === undefined ? undefined : String(value);
+};
+
+/** Why a letter is one. */
+export const readReason = (letter: KafkaMessage): string => read(letter, "reason") ?? "unknown";
+
+/** Where a letter's original stands, in words. */
+export const placeOf = (letter: KafkaMessage): string =>
+  `topic ${read(letter, "topic")}, partition ${read(letter, "partition")}, offset ${read(letter, "offset")}`;
+
+/** A clock may be wrong by so much before a message is taken for one that came after its letter. */
+const CLOCK_SKEW_MS = 300_000;
+
+/** Whether what stands at a letter's place now is what the letter was written for: the topic may be another by now. */
+const isOriginalOf = (letter: KafkaMessage, found: KafkaMessage, without: string): boolean => {
+  if (!without.split(",").includes("key")) {
+    const same =
+      letter.key === null ? found.key === null : found.key !== null && letter.key.equals(found.key);
+    if (!same) return false;
+  }
+  return !(Number(found.timestamp) > Date.parse(read(letter, "time") ?? "") + CLOCK_SKEW_MS);
+};
+
+/** What stands at a letter's place, or `undefined` when that is no longer its original. */
+const fetchOriginal = async (
+  reader: TopicReader,
+  letter: KafkaMessage,
+  without: string,
+): Promise<KafkaMessage | undefined> => {
+  const [topic, partition, offset] = [
+    read(letter, "topic"),
+    Number(read(letter, "partition")),
+    read(letter, "offset"),
+  ];
+  if (topic === undefined || offset === undefined || !/^\d{1,19}$/.test(offset)) return;
+  const start = BigInt(offset);
+  const extent = (await reader.extents(topic)).get(partition);
+  if (extent === undefined || start < extent.start || start >= extent.end) return;
+  for await (const { messages } of reader.read(topic, partition, { start, end: start + 1n })) {
+    const found = messages.find((message) => message.offset === offset);
+    if (found) return isOriginalOf(letter, found, without) ? found : undefined;
+  }
+  return;
+};
+
+/**
+ * The message as it was before it became a dead letter, byte for byte; fetched from its place where the letter lacks
+ * part of it. `undefined` when it is no longer there. One whose execution failed counts its redrives up, and with them
+ * its execution's id, since the failed promise would only give its failure again.
+ */
+export const toOriginal = async (letter: KafkaMessage, reader: TopicReader): Promise<Message | undefined> => {
+  const without = read(letter, "without");
+  const original = without === undefined ? letter : await fetchOriginal(reader, letter, without);
+  if (original === undefined) return;
+  const headers: IHeaders = withoutOwnHeaders(writableHeaders(original.headers));
+  if (readReason(letter) === EXECUTION_FAILED) {
+    headers[REDRIVES_HEADER] = String(Number(original.headers?.[REDRIVES_HEADER] ?? 0) + 1);
+  }
+  return { key: original.key, value: original.value, headers };
+};
