@@ -26,6 +26,9 @@ export const REDRIVES_HEADER = "redrive-count";
 /** The reason of a message whose execution failed; all others are the job's or the worker's word for bad input. */
 export const EXECUTION_FAILED = "execution-failed";
 
+/** The reason of a message that says how often it came back, and not as this application does. */
+export const INVALID_REDRIVE_COUNT = "invalid-redrive-count";
+
 /** A part of the original that a letter may lack. */
 type Part = "key" | "value" | "headers";
 

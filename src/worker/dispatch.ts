@@ -5,7 +5,7 @@ import type { Log } from "../support/log.ts";
 import { retryUntilDone, withTimeout } from "../support/retry.ts";
 import type { Begin, Begun } from "./begin.ts";
 import type { Dispatch } from "./consumer.ts";
-import { EXECUTION_FAILED, REDRIVES_HEADER, sendLetter } from "./dead-letter.ts";
+import { EXECUTION_FAILED, INVALID_REDRIVE_COUNT, REDRIVES_HEADER, sendLetter } from "./dead-letter.ts";
 import { type Envelope, encodeEnvelope, packMessage } from "./envelope.ts";
 import type { InFlight } from "./in-flight.ts";
 import type { Reading, SourceMessage } from "./job.ts";
@@ -73,7 +73,7 @@ const plan = (read: DispatchOptions["read"], message: KafkaMessage, partition: n
   const redrives = parseRedrives(message.headers);
   if (redrives === undefined) {
     const detail = `expected a whole number in header ${REDRIVES_HEADER}`;
-    return { ok: false, reason: "invalid-redrive-count", detail };
+    return { ok: false, reason: INVALID_REDRIVE_COUNT, detail };
   }
   const { offset } = message;
   const original = packMessage({ ...message, headers: writableHeaders(message.headers) });

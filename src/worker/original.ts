@@ -1,7 +1,13 @@
 import type { IHeaders, KafkaMessage, Message } from "kafkajs";
 import { writableHeaders } from "../kafka/headers.ts";
 import type { TopicReader } from "../kafka/topic-reader.ts";
-import { EXECUTION_FAILED, HEADERS, REDRIVES_HEADER, withoutOwnHeaders } from "./dead-letter.ts";
+import {
+  EXECUTION_FAILED,
+  HEADERS,
+  INVALID_REDRIVE_COUNT,
+  REDRIVES_HEADER,
+  withoutOwnHeaders,
+} from "./dead-letter.ts";
 
 const read = ({ headers }: Pick<KafkaMessage, "headers">, name: keyof typeof HEADERS): string | undefined => {
   const value = headers?.[HEADERS[name]];
@@ -53,14 +59,17 @@ const fetchOriginal = async (
 /**
  * The message as it was before it became a dead letter, byte for byte; fetched from its place where the letter lacks
  * part of it. `undefined` when it is no longer there. One whose execution failed counts its redrives up, and with them
- * its execution's id, since the failed promise would only give its failure again.
+ * its execution's id, since the failed promise would only give its failure again. A count that could not be read is
+ * dropped: it would only be refused again.
  */
 export const toOriginal = async (letter: KafkaMessage, reader: TopicReader): Promise<Message | undefined> => {
   const without = read(letter, "without");
   const original = without === undefined ? letter : await fetchOriginal(reader, letter, without);
   if (original === undefined) return;
   const headers: IHeaders = withoutOwnHeaders(writableHeaders(original.headers));
-  if (readReason(letter) === EXECUTION_FAILED) {
+  const reason = readReason(letter);
+  if (reason === INVALID_REDRIVE_COUNT) delete headers[REDRIVES_HEADER];
+  if (reason === EXECUTION_FAILED) {
     headers[REDRIVES_HEADER] = String(Number(original.headers?.[REDRIVES_HEADER] ?? 0) + 1);
   }
   return { key: original.key, value: original.value, headers };
