@@ -6,7 +6,7 @@ const read = (path: string) => readFileSync(new URL(`../${path}`, import.meta.ur
 const readme = read("README.md");
 
 test("the README shows the workflow as it is", () => {
-  const source = read("src/workflow.ts");
+  const source = read("src/jobs/deletion/workflow.ts");
   const workflow = source.slice(source.indexOf("export const createWorkflow")).trimEnd();
   assert.ok(workflow.length > 500);
   assert.ok(readme.includes(workflow));

@@ -20,14 +20,19 @@ export interface WorkerProcess extends AsyncDisposable {
 
 /**
  * Starts a worker whose settings are `settings` over this process's environment, without any `.env` of the current
- * folder; `entry` may name another program that says when it is ready as a worker does. Disposing of it kills it,
- * if it still runs, and waits for its end.
+ * folder; `args` are its words on the command line, such as the name of its job. `entry` may name another program that
+ * says when it is ready as a worker does. Disposing of it kills it, if it still runs, and waits for its end.
  */
 export const spawnWorker = (
   settings: Readonly<Record<string, string>>,
-  { cwd, nodeOptions = [], entry = START }: { cwd: string; nodeOptions?: readonly string[]; entry?: string },
+  {
+    cwd,
+    nodeOptions = [],
+    entry = START,
+    args = [],
+  }: { cwd: string; nodeOptions?: readonly string[]; entry?: string; args?: readonly string[] },
 ): WorkerProcess => {
-  const child: ChildProcess = spawn(process.execPath, [...nodeOptions, entry], {
+  const child: ChildProcess = spawn(process.execPath, [...nodeOptions, entry, ...args], {
     cwd,
     env: { ...process.env, ...settings },
     stdio: ["ignore", "pipe", "pipe"],

@@ -29,8 +29,8 @@ export interface ConnectionOptions {
   readonly ttl: number;
   readonly logger: Logger;
   readonly log: Log;
-  /** Told of each request and its answer; `undefined` where there was none. */
-  readonly onAnswer?: (request: Request, response: Response | undefined) => void;
+  /** Told of each request and its answer, `undefined` where there was none, and of the milliseconds it took. */
+  readonly onAnswer?: (request: Request, response: Response | undefined, ms: number) => void;
   /** Told when the server can be heard again, after its stream of events had ended. */
   readonly onReconnected?: () => void;
   /** Throws when the server refuses what every worker asks of it. */
@@ -62,14 +62,15 @@ export const connect = (options: ConnectionOptions): Connection => {
     const sentAt = Date.now();
     try {
       const response = await http.send(request);
+      onAnswer(request, response, Date.now() - sentAt);
       skew.onAnswer(request, response, sentAt);
+      // It forgets an execution that is given up, so the others come first.
       history.onAnswer(request, response);
       pauses.onAnswer(request, response);
-      onAnswer(request, response);
       return response;
     } catch (error) {
       pauses.onAnswer(request, undefined);
-      onAnswer(request, undefined);
+      onAnswer(request, undefined, Date.now() - sentAt);
       throw error;
     }
   };

@@ -22,6 +22,9 @@ const MAX_CONNECTIONS = 128;
 /** What the protocol says by HTTP status, beside refusals; any other comes from something else, or is broken. */
 const PROTOCOL_STATUSES: ReadonlySet<number> = new Set([200, 300, 404, 409, 501]);
 
+/** Connections that only renew leases: one that hangs must not hold up the next renewal. */
+const HEARTBEAT_CONNECTIONS = 4;
+
 /** The most that is shown of an answer that is not the protocol's, in characters. */
 const MAX_WORDS = 300;
 
@@ -60,7 +63,7 @@ export const createHttpSend = ({ url, token, logger, timeoutMs = TIMEOUT_MS }: H
   };
   const agent = createAgent(MAX_CONNECTIONS);
   // Leases are renewed however many requests wait for a connection.
-  const heartbeats = createAgent(1);
+  const heartbeats = createAgent(HEARTBEAT_CONNECTIONS);
   const open = secure ? httpsRequest : httpRequest;
   const auth = token === "" ? {} : { auth: token };
   const headers = {

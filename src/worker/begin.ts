@@ -93,6 +93,19 @@ export const createBegin = ({ name, beginRun, assertFit }: BeginOptions): Beginn
     await assertFit();
     throw new RefusedError(status ?? 0, error.message);
   };
+  const beginOne = async (id: string, text: string): Promise<Begun> => {
+    found.set(id, undefined);
+    try {
+      const handle = await beginRun(id, text);
+      return { ...judge(found.get(id)), ended: () => handle.result() };
+    } catch (error) {
+      return await judgeFailure(id, error);
+    } finally {
+      found.delete(id);
+    }
+  };
+  /** By id, since answers are told apart by it. */
+  const beginning = new Map<string, Promise<Begun>>();
 
   return {
     onAnswer: (request, response) => {
@@ -104,15 +117,15 @@ export const createBegin = ({ name, beginRun, assertFit }: BeginOptions): Beginn
       if (task?.state !== "acquired" || task.version > 1) note(promise);
     },
     begin: async (id, text) => {
-      found.set(id, undefined);
-      try {
-        const handle = await beginRun(id, text);
-        return { ...judge(found.get(id)), ended: () => handle.result() };
-      } catch (error) {
-        return await judgeFailure(id, error);
-      } finally {
-        found.delete(id);
+      const other = beginning.get(id);
+      if (other !== undefined) {
+        // What comes of one message holds for another with its id that comes meanwhile.
+        const begun = await other;
+        return begun.outcome === "started" ? { ...begun, outcome: "running" } : begun;
       }
+      const begun = beginOne(id, text).finally(() => beginning.delete(id));
+      beginning.set(id, begun);
+      return begun;
     },
   };
 };

@@ -6,6 +6,8 @@ import { sleep } from "../resonate/sleep.ts";
 export const KEY_TAG = "idempotency-key";
 /** Tag of a step's promise: which of the execution's leases began it. */
 const LEASE_TAG = "begun-under-lease";
+/** Tag of a step's promise: the worker that began it. */
+export const WORKER_TAG = "begun-by";
 /** Tag of a durable sleep, the SDK's own. */
 const TIMER_TAG = "resonate:timer";
 
@@ -27,6 +29,8 @@ export interface CheckpointOptions {
   readonly history: Pick<History, "leaseOf" | "find" | "idsOf">;
   /** How often a step is taken over unfinished before it has failed. */
   readonly maxTakeovers: number;
+  /** The name of this worker. */
+  readonly worker: string;
 }
 
 /** The checkpoints of one execution. */
@@ -47,7 +51,7 @@ export interface Checkpoints {
  */
 export const createCheckpoints = (
   ctx: Context,
-  { lasting, history, maxTakeovers }: CheckpointOptions,
+  { lasting, history, maxTakeovers, worker }: CheckpointOptions,
 ): Checkpoints => {
   // Retries are the step runner's: the SDK could not tell an outage from a failure.
   const once = ctx.options({ ...lasting, retryPolicy: new Never() });
@@ -77,7 +81,10 @@ export const createCheckpoints = (
           `step ${key} was begun ${takeovers} times and never came to an end: it may kill its worker`,
         );
       });
-      const call = ctx.run(guarded, { ...once, tags: { [KEY_TAG]: key, [LEASE_TAG]: String(lease) } });
+      const call = ctx.run(guarded, {
+        ...once,
+        tags: { [KEY_TAG]: key, [LEASE_TAG]: String(lease), [WORKER_TAG]: worker },
+      });
       yield* pass(call.id, `step ${key}`, ({ tags }) => tags[KEY_TAG] === key);
       return yield* call;
     },

@@ -5,6 +5,7 @@ import { describe } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import { doneWithin } from "../support/retry.ts";
 import { createCommitPrefix } from "./commit-prefix.ts";
+import { tell } from "./telemetry.ts";
 
 /**
  * Takes charge of one message: when the promise resolves, the message has a durable execution or a place in the
@@ -78,8 +79,12 @@ export const startConsumer = async (options: ConsumerOptions): Promise<RunningCo
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
     const partitions = payload.memberAssignment[topic] ?? [];
     assigned = partitions;
+    tell("group.joined", { topic, partitions });
     log.info(`joined consumer group ${groupId}, partitions of ${topic}: ${partitions.join(", ") || "none"}`);
   });
+  for (const event of [consumer.events.REBALANCING, consumer.events.CRASH, consumer.events.STOP] as const) {
+    consumer.on(event, () => tell("group.left", { topic }));
+  }
   consumer.on(consumer.events.CRASH, ({ payload }) => {
     if (!payload.restart) failed.reject(payload.error);
   });
@@ -129,6 +134,8 @@ export const dispatchBatch = async (
   stopping: AbortSignal,
 ): Promise<void> => {
   const { topic, partition, messages } = batch;
+  const lag = Number(BigInt(batch.highWatermark) - BigInt(batch.lastOffset()) - 1n);
+  tell("messages.received", { topic, partition, count: messages.length, lag });
   const prefix = createCommitPrefix();
   const left = new AbortController();
   const signal = AbortSignal.any([stopping, left.signal]);

@@ -4,6 +4,7 @@ import { describe } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import { type Envelope, unpackMessage } from "./envelope.ts";
 import { idempotencyKey } from "./idempotency-key.ts";
+import { tell } from "./telemetry.ts";
 
 /** Headers of a dead letter, beside the original's own. */
 export const HEADERS = {
@@ -154,6 +155,7 @@ export const createSendDeadLetter =
   async ({ id, partition, offset, redrives, original }: Envelope, cause: unknown): Promise<void> => {
     const error = describe(cause);
     const call = { job, messageId: id, step: "enqueueDeadLetter", call: redrives };
+    const place = { topic: topics.source, partition, offset };
     const lost = {
       key: null,
       value: null,
@@ -165,10 +167,9 @@ export const createSendDeadLetter =
       letterKey: idempotencyKey(call),
       reason: EXECUTION_FAILED,
       error,
-      topic: topics.source,
-      partition,
-      offset,
+      ...place,
     };
     await sendLetter(producer, topics.deadLetters, letter, new Date(now()));
+    tell("message.dead-letter", { ...place, id, reason: EXECUTION_FAILED, error });
     log.error(`record ${id} in position ${offset} goes to ${topics.deadLetters}: ${error}`);
   };

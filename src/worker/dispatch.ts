@@ -10,6 +10,7 @@ import { type Envelope, encodeEnvelope, packMessage } from "./envelope.ts";
 import type { InFlight } from "./in-flight.ts";
 import type { Reading, SourceMessage } from "./job.ts";
 import { checkId } from "./message-id.ts";
+import { tell } from "./telemetry.ts";
 
 /**
  * The SDK bounds one request to 10 s, but once it has found that an execution runs elsewhere it asks to be told of
@@ -92,6 +93,7 @@ export const createDispatch = (options: DispatchOptions): Dispatch => {
   let nextOutageLog = 0;
 
   return async (message, partition, signal) => {
+    const takenUpAt = now();
     const { offset } = message;
     const at = `(partition=${partition}, offset=${offset})`;
     const persist = <T>(what: string, work: () => Promise<T>) =>
@@ -111,6 +113,7 @@ export const createDispatch = (options: DispatchOptions): Dispatch => {
       await persist(`write to ${topics.deadLetters}`, () =>
         sendLetter(producer, topics.deadLetters, letter, new Date(now())),
       );
+      tell("message.dead-letter", { topic: topics.source, partition, offset, reason, error });
       log.warn(`message goes to ${topics.deadLetters} ${at}: ${reason}: ${error}`);
     };
 
@@ -136,7 +139,10 @@ export const createDispatch = (options: DispatchOptions): Dispatch => {
       if (begun.outcome === "started" || begun.outcome === "running") inFlight.watch(promiseId, text, begun);
       else inFlight.leave(promiseId);
 
-      switch (begun.outcome) {
+      const { outcome } = begun;
+      const [ms, ageMs] = [now() - takenUpAt, now() - Number(message.timestamp)];
+      tell("message.dispatched", { topic: topics.source, partition, offset, id, outcome, ms, ageMs });
+      switch (outcome) {
         case "started":
           return log.info(`kicked off workflow for record ${id} ${at}`);
         case "running":

@@ -20,7 +20,7 @@ export const executionName = (job: string, topic: string): string => `${job}:${t
 /** The step that sends the message of a failed execution to the dead letters. */
 export const DEAD_LETTER_STEP = "enqueueDeadLetter";
 
-export interface ExecutionOptions extends Pick<CheckpointOptions, "history" | "maxTakeovers"> {
+export interface ExecutionOptions extends Pick<CheckpointOptions, "history" | "maxTakeovers" | "worker"> {
   readonly job: string;
   /** Under which the execution is registered at the SDK, and continues itself. */
   readonly name: string;
@@ -50,7 +50,8 @@ const asReplayed = (value: unknown): unknown => codec.decode(codec.encode(value)
  * job's. Registered at the SDK under `name`.
  */
 export const createExecution = (options: ExecutionOptions) => {
-  const { job, name, steps, workflow, runner, history, maxTakeovers, target, sendDeadLetter } = options;
+  const { job, name, steps, workflow, runner, history, maxTakeovers, worker, target, sendDeadLetter } =
+    options;
   const names = new Map(Object.entries(steps).map(([own, step]) => [step, own]));
 
   return function* execution(ctx: Context, text: string): Generator<unknown, unknown, unknown> {
@@ -60,7 +61,7 @@ export const createExecution = (options: ExecutionOptions) => {
     // The target everywhere, though a step runs where its execution does: without one the SDK tries to read its default
     // as a URL, and throws and catches an error for that.
     const lasting = { timeout: NEVER_MS, target };
-    const checkpoints = createCheckpoints(ctx, { lasting, history, maxTakeovers });
+    const checkpoints = createCheckpoints(ctx, { lasting, history, maxTakeovers, worker });
 
     const nextKey = (step: string): string => {
       const call = calls[step] ?? 0;
@@ -76,8 +77,13 @@ export const createExecution = (options: ExecutionOptions) => {
           );
         }
         const key = nextKey(own);
-        const given = { idempotencyKey: key, message: { id, partition, offset } };
-        const call = { name: own, messageId: id, executionId: ctx.id, deadline };
+        const given = {
+          idempotencyKey: key,
+          step: own,
+          executionId: ctx.id,
+          message: { id, partition, offset },
+        };
+        const call = { name: own, key, messageId: id, executionId: ctx.id, deadline };
         const work = () => runner.run(call, (attempt) => step({ ...given, attempt }, ...args));
         try {
           // The codec gives back what it was given, as far as it is JSON.
@@ -106,6 +112,7 @@ export const createExecution = (options: ExecutionOptions) => {
         const key = idempotencyKey({ job, messageId: id, step: DEAD_LETTER_STEP, call: redrives });
         const call = {
           name: DEAD_LETTER_STEP,
+          key,
           messageId: id,
           executionId: ctx.id,
           deadline,

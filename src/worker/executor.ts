@@ -8,10 +8,11 @@ import type { Schema, Settings } from "../support/settings.ts";
 import { type Begin, createBegin } from "./begin.ts";
 import { createSendDeadLetter } from "./dead-letter.ts";
 import { createExecution, executionName, NEVER_MS } from "./execution.ts";
+import { createExecutionEvents } from "./execution-events.ts";
 import { createInFlight, type InFlight } from "./in-flight.ts";
 import type { AnyJob } from "./job.ts";
 import { tryBeginLostAgain } from "./lost-executions.ts";
-import { createPublish } from "./publish.ts";
+import { createPublish, tellAnswered } from "./publish.ts";
 import { watchServer } from "./server-watch.ts";
 import { claimGroup, reportElsewhere, SERVICE_TAG } from "./service.ts";
 import type { WorkerSettings } from "./settings.ts";
@@ -75,8 +76,10 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
     log,
     assertFit: claim,
     onReconnected: () => void tryBeginLostAgain({ send: connection.send, begin, inFlight, log }),
-    onAnswer: (request, response) => {
-      if (response !== undefined) {
+    onAnswer: (request, response, ms) => {
+      tellOfExecutions(request, response, ms);
+      if (response === undefined) server.unanswered();
+      else {
         server.answered();
         onAnswer(request, response);
         const ended = endedIn(request, response);
@@ -86,6 +89,10 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
         inFlight.mayEndElsewhere(request.data.id);
       }
     },
+  });
+  const tellOfExecutions = createExecutionEvents({
+    worker: name,
+    find: (id, promiseId) => connection.history.find(id, promiseId),
   });
   opened.defer(() => connection.stop());
   const server = opened.use(
@@ -107,7 +114,7 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
     log,
   });
   const publish = createPublish(producer, settings.TOPIC_COMPLETIONS);
-  const steps = job.createSteps(effects, { publish, log, now: Date.now }, settings);
+  const steps = job.createSteps(effects, { publish, answered: tellAnswered, log, now: Date.now }, settings);
   const resonate = new Resonate({ network: connection, pid: name, ttl, logger });
   opened.defer(() => resonate.stop());
   const tags = { [SERVICE_TAG]: service.name };
@@ -122,6 +129,7 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
       runner,
       history: connection.history,
       maxTakeovers: settings.STEP_MAX_TAKEOVERS,
+      worker: name,
       target: connection.anycast,
       sendDeadLetter: createSendDeadLetter({ producer, job: job.name, topics, now: Date.now, log }),
     }),

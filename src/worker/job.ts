@@ -24,8 +24,12 @@ export interface StepContext {
    * Printable ASCII without spaces, at most 255 characters, so it fits an HTTP header. Key your effects by it.
    */
   readonly idempotencyKey: string;
+  /** The name of the step. */
+  readonly step: string;
   /** Counts the tries of this call in this process, from 1. */
   readonly attempt: number;
+  /** The durable promise id of the execution. Another one after a redrive: not to be used as a key. */
+  readonly executionId: string;
   /** The message that the execution works on. */
   readonly message: { readonly id: string; readonly partition: number; readonly offset: string };
 }
@@ -79,6 +83,8 @@ export interface Completion {
 export interface StepTools {
   /** Sends a message to TOPIC_COMPLETIONS, with the step's idempotency key as header `idempotency-key`. */
   publish(step: StepContext, message: Completion): Promise<void>;
+  /** Tells that the step's effect had taken place before, so that whoever watches sees it. */
+  answered(step: StepContext): void;
   readonly log: Log;
   /** Milliseconds since 1970. */
   readonly now: () => number;

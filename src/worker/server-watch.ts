@@ -1,3 +1,5 @@
+import { tell } from "./telemetry.ts";
+
 /** How often the server is asked when nothing else was, in milliseconds. */
 const PROBE_MS = 2000;
 /** So long without an answer, in milliseconds, and the server counts as lost. */
@@ -13,8 +15,9 @@ export interface ServerWatchOptions {
 /** Whether this worker reaches the Resonate server. */
 export interface ServerWatch extends Disposable {
   readonly isLost: boolean;
-  /** To be called at each answer. */
+  /** To be called at each answer, and for each request that has none. */
   answered(): void;
+  unanswered(): void;
 }
 
 /** Watches whether the server answers this worker, and asks it where nothing else does. */
@@ -23,6 +26,7 @@ export const watchServer = ({ probe, onLost, onBack }: ServerWatchOptions): Serv
   let answeredAt = now();
   let isLost = false;
   let isProbing = false;
+  let outageSince: number | undefined;
 
   const check = () => {
     const silence = now() - answeredAt;
@@ -43,8 +47,15 @@ export const watchServer = ({ probe, onLost, onBack }: ServerWatchOptions): Serv
     get isLost() {
       return isLost;
     },
+    unanswered: () => {
+      if (outageSince !== undefined) return;
+      outageSince = answeredAt;
+      tell("outage.begun", { system: "server", error: "a request was not answered" });
+    },
     answered: () => {
       answeredAt = now();
+      if (outageSince !== undefined) tell("outage.over", { system: "server", ms: answeredAt - outageSince });
+      outageSince = undefined;
       if (!isLost) return;
       isLost = false;
       onBack();

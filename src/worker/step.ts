@@ -2,6 +2,7 @@ import { setTimeout } from "node:timers/promises";
 import { canRetry, describe, OutageError, toError } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import { createSemaphore } from "../support/semaphore.ts";
+import { tell } from "./telemetry.ts";
 
 /** The deadline of an execution has passed. No retry of the same execution can help. */
 export class ExecutionTimeoutError extends Error {
@@ -48,6 +49,8 @@ export interface StepRunnerOptions {
 /** One call of a step. */
 export interface StepCall {
   readonly name: string;
+  /** Its idempotency key. */
+  readonly key: string;
   readonly messageId: string;
   readonly executionId: string;
   /** Milliseconds since 1970 after which the step is not tried. */
@@ -103,9 +106,11 @@ export const createStepRunner = ({
   const runOnce = async <R>(
     { name, messageId, deadline, untilDone }: StepCall,
     work: () => Promise<R>,
+    onBegun: () => void,
   ): Promise<R> => {
     await room.acquire();
     running += 1;
+    onBegun();
     try {
       if (now() > deadline && !untilDone) {
         const by = new Date(deadline).toISOString();
@@ -125,11 +130,21 @@ export const createStepRunner = ({
     run: async (call, work) => {
       let failures = 0;
       let outageSince: number | undefined;
+      const { name: step, key, messageId: id, executionId } = call;
       for (let attempt = 1; ; attempt++) {
+        const told = { id, executionId, step, key, attempt };
+        let begunAt = now();
+        const begin = () => {
+          begunAt = now();
+          tell("step.begun", told);
+        };
         try {
-          return await runOnce(call, () => work(attempt));
+          const result = await runOnce(call, () => work(attempt), begin);
+          tell("step.ended", { ...told, result: "done", ms: now() - begunAt });
+          return result;
         } catch (thrown) {
           const error = toError(thrown);
+          const ms = now() - begunAt;
           // An outage is nobody's failure: what is away comes back, and the step is tried until then.
           if (!(error instanceof OutageError)) {
             failures += 1;
@@ -138,8 +153,12 @@ export const createStepRunner = ({
             outageSince ??= now();
             if (now() - outageSince >= OUTAGE_PATIENCE_MS) onOutage(call.executionId);
           }
-          if (!call.untilDone && (!canRetry(error) || failures >= maxAttempts)) throw error;
+          if (!call.untilDone && (!canRetry(error) || failures >= maxAttempts)) {
+            tell("step.ended", { ...told, result: "failed", error: describe(error), ms });
+            throw error;
+          }
           const delay = Math.min(retryDelayMs * 2 ** (attempt - 1), MAX_RETRY_DELAY_MS);
+          tell("step.retried", { ...told, error: describe(error), delayMs: delay, ms });
           log.warn(
             `step ${call.name} of ${call.messageId} failed (attempt ${attempt}), next try in ${delay / 1000} s: ${describe(error)}`,
           );

@@ -14,6 +14,7 @@ import type { AnyJob } from "./job.ts";
 import { joinGroup } from "./membership.ts";
 import { ping, untilReachable } from "./reach.ts";
 import { parseJobSettings, schemaOf } from "./settings.ts";
+import { tell } from "./telemetry.ts";
 
 /** The longest a connection may take to close, in milliseconds: a broker that is gone must not hold up a stop. */
 const CLOSE_TIMEOUT_MS = 2000;
@@ -137,6 +138,7 @@ const assemble = async ({ job, env, log, signal, random = Math.random }: WorkerO
   opened.defer(async () => {
     stopBy = Date.now() + settings.SHUTDOWN_GRACE_MS + STOP_OVERRUN_MS;
     const { running } = executor.runner;
+    tell("worker.stopping", { worker: name, running });
     log.info(
       running === 0 ? "stopping: no step is running" : `stopping: ${running} running steps may end first`,
     );
@@ -147,6 +149,7 @@ const assemble = async ({ job, env, log, signal, random = Math.random }: WorkerO
   await Promise.race([membership.joined, aborted(signal)]);
   signal.throwIfAborted();
 
+  tell("worker.ready", { worker: name });
   log.info(`worker ${name} is ready: kill -9 ${process.pid} to see another take over`);
   const resources = opened.move();
   return {

@@ -1,16 +1,29 @@
 import type { Request } from "@resonatehq/sdk";
 import type { ResonateProxy } from "../../src/demo/resonate-proxy.ts";
-import { readFunctionName } from "../../src/demo/running-steps.ts";
+import { type RunningSteps, watchRunningSteps } from "../../src/demo/running-steps.ts";
 import type { WorkerProcess } from "../../src/demo/worker-process.ts";
+import { decodeCall } from "../../src/resonate/call.ts";
+import { KEY_TAG } from "../../src/worker/checkpoint.ts";
+
+/** A step as its promise has it, and where it stands. */
+export interface PassingStep {
+  /** The id of its promise. */
+  readonly id: string;
+  readonly name: string;
+  /** Its idempotency key. */
+  readonly key: string;
+  readonly phase: "begin" | "end";
+}
 
 /** A request on its way from a worker to the server, and what it means to the workflow. */
 export interface Passing {
   readonly request: Request;
   /** The worker that holds the execution, as far as it was seen. */
   readonly worker: string | undefined;
+  /** The id of the message that the execution works on. */
   readonly recordId: string;
   /** Set where a step begins (its promise is created) or ends (its checkpoint is written). */
-  readonly step?: { readonly id: string; readonly name: string; readonly phase: "begin" | "end" };
+  readonly step?: PassingStep;
 }
 
 /** Called with each request; it goes on when the promise resolves, and is lost when it rejects. */
@@ -30,7 +43,7 @@ export const follow = (
   }: { before?: OnPassing; after?: (passing: Passing, status: number) => Promise<void> | void },
 ): void => {
   const holders = new Map<string, string>();
-  const steps = new Map<string, string>();
+  const steps = new Map<string, Omit<PassingStep, "phase">>();
   const understand = (request: Request): Passing => {
     if (request.kind === "task.create") {
       const { action, pid } = request.data;
@@ -44,12 +57,13 @@ export const follow = (
       const { id: task, action } = request.data;
       const { id } = action.data;
       if (action.kind === "promise.create" && action.data.tags["resonate:scope"] === "local") {
-        steps.set(id, readFunctionName(action.data.param.data));
+        const { param, tags } = action.data;
+        steps.set(id, { id, name: decodeCall(param).func, key: tags[KEY_TAG] ?? "" });
       }
-      const name = steps.get(id);
+      const step = steps.get(id);
       const phase = action.kind === "promise.create" ? "begin" : "end";
       const passing = { request, worker: holders.get(task), recordId: recordOf(task) };
-      return name === undefined ? passing : { ...passing, step: { id, name, phase } };
+      return step === undefined ? passing : { ...passing, step: { ...step, phase } };
     }
     const id = "id" in request.data ? request.data.id : "";
     return { request, worker: holders.get(id), recordId: recordOf(id) };
@@ -94,8 +108,11 @@ export const killAt = (
   return promise;
 };
 
-export const isStep = (name: string, phase: "begin" | "end") => (passing: Passing) =>
-  passing.step?.name === name && passing.step.phase === phase;
+/** Whether a request begins or ends the step `name`, or the one call of it that has the idempotency key `key`. */
+export const isStep =
+  (name: string, phase: "begin" | "end", key?: string) =>
+  ({ step }: Passing): boolean =>
+    step?.name === name && step.phase === phase && (key === undefined || step.key === key);
 
 /** A request that was stopped on its way to the server. */
 export interface Held {
@@ -136,15 +153,30 @@ export const holdAt = (
   return held.promise;
 };
 
-/** How often each execution was started by a dispatch: answers that created it, by promise id. Follows the proxy. */
-export const countCreated = (proxy: ResonateProxy): ReadonlyMap<string, number> => {
+/** What `countExecutions` saw. */
+export interface Executions extends Pick<RunningSteps, "executionsWith" | "at"> {
+  /** How often each execution was started by a dispatch: answers that created it, by promise id. */
+  readonly created: ReadonlyMap<string, number>;
+  /** To be called with each answer. */
+  readonly after: (passing: Passing, status: number) => void;
+}
+
+/**
+ * Counts executions by the requests of the protocol: a completion's idempotency key is the same whichever execution
+ * published it.
+ */
+export const countExecutions = (): Executions => {
+  const steps = watchRunningSteps();
   const created = new Map<string, number>();
-  follow(proxy, {
+  return {
+    created,
+    executionsWith: steps.executionsWith,
+    at: steps.at,
     after: ({ request }, status) => {
+      steps.onAnswer(request, status);
       if (request.kind !== "task.create" || status !== 200) return;
       const { id } = request.data.action.data;
       created.set(id, (created.get(id) ?? 0) + 1);
     },
-  });
-  return created;
+  };
 };

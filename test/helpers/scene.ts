@@ -1,9 +1,6 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
-import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
@@ -11,40 +8,40 @@ import { setTimeout } from "node:timers/promises";
 import { type Kafka, type KafkaMessage, logLevel, type Message, type Producer } from "kafkajs";
 import { type ResonateProxy, startResonateProxy } from "../../src/demo/resonate-proxy.ts";
 import { spawnWorker, type WorkerProcess } from "../../src/demo/worker-process.ts";
-import { openRecords, type RecordStore } from "../../src/jobs/deletion/records.ts";
 import { createKafka, createProducer } from "../../src/kafka/client.ts";
 import { ensureTopics } from "../../src/kafka/topics.ts";
 import { createBroker } from "../../src/stack/broker/broker.ts";
 import { createResonateServer } from "../../src/stack/resonate-server.ts";
 import { silentLog } from "../../src/support/log.ts";
 import { withTimeout } from "../../src/support/retry.ts";
-import { type Config, parseConfig } from "../../src/worker/settings.ts";
+import type { AnyJob } from "../../src/worker/job.ts";
+import { parseJobSettings, type WorkerSettings } from "../../src/worker/settings.ts";
 
 /** The embedded broker and server of a test, or `undefined` where it runs on real ones. */
 type Embedded = Awaited<ReturnType<typeof startEmbedded>> | undefined;
 
-/** What a process-level test plays on: a broker, a server behind a proxy, a row store, and workers to kill. */
+/** Settings by name, as text. */
+export type Env = Readonly<Record<string, string>>;
+
+/** What a process-level test plays on: a broker, a server behind a proxy, and workers of one job to kill. */
 export interface Scene {
-  readonly config: Config;
-  readonly settings: Readonly<Record<string, string>>;
+  readonly settings: WorkerSettings;
+  readonly env: Env;
   readonly folder: string;
   readonly kafka: Kafka;
   readonly producer: Producer;
   readonly proxy: ResonateProxy;
   readonly embedded: Embedded;
-  readonly records: RecordStore;
+  /** Closes what is registered here when the test ends. */
+  readonly resources: AsyncDisposableStack;
   /** Messages of the completions and of the dead-letter topic so far. */
   readonly completions: readonly KafkaMessage[];
   readonly deadLetters: readonly KafkaMessage[];
   /** Starts a worker process and waits until it consumes and executes. */
-  startWorker(overrides?: Readonly<Record<string, string>>): Promise<WorkerProcess>;
-  /** Adds rows and produces the record's id; gives back the id. */
-  seed(options: { batches: number; partition?: number; recordId?: string }): Promise<string>;
+  startWorker(overrides?: Env): Promise<WorkerProcess>;
   produce(...messages: Message[]): Promise<void>;
-  /** Completions of one record. */
-  completionsOf(recordId: string): KafkaMessage[];
-  /** How often a batch of the record was applied. */
-  batchesOf(recordId: string): number;
+  /** Completions of one message id. */
+  completionsOf(id: string): KafkaMessage[];
   /** The group's committed offsets, summed over partitions. */
   committed(): Promise<number>;
 }
@@ -79,10 +76,15 @@ const startEmbedded = async (opened: AsyncDisposableStack) => {
   };
 };
 
-/** Sets a scene, with names of its own for topics and groups; all of it is gone when the test ends. */
-export const setScene = async (
+/**
+ * Opens a scene for a job, with names of its own for topics and groups; all of it is gone when the test ends.
+ *
+ * @param own settings beside those that the scene makes, which they override
+ */
+export const openScene = async (
   t: TestContext,
-  overrides: Readonly<Record<string, string>> = {},
+  job: Pick<AnyJob, "name" | "defaults" | "settings">,
+  own: (folder: string) => Env,
 ): Promise<Scene> => {
   const opened = new AsyncDisposableStack();
   t.after(() => opened.disposeAsync());
@@ -93,11 +95,11 @@ export const setScene = async (
   opened.defer(() => rm(folder, { recursive: true, force: true }));
 
   const run = randomUUID().slice(0, 8);
-  const settings = {
+  const env = {
     KAFKA_BROKERS: embedded?.brokers ?? KAFKA_BROKERS ?? "",
     KAFKA_GROUP_ID: `group-${run}`,
-    TOPIC_SOURCE: `to-delete-${run}`,
-    TOPIC_COMPLETIONS: `deleted-${run}`,
+    TOPIC_SOURCE: `source-${run}`,
+    TOPIC_COMPLETIONS: `completions-${run}`,
     TOPIC_DEAD_LETTERS: `dead-letters-${run}`,
     TOPIC_PARTITIONS: "2",
     RESONATE_URL: proxy.url,
@@ -105,16 +107,12 @@ export const setScene = async (
     LEASE_TTL_MS: "2000",
     // A real broker takes no shorter one: group.min.session.timeout.ms.
     SESSION_TIMEOUT_MS: embedded ? "3000" : "6000",
-    BATCH_PAUSE_MS: "100",
-    SIMULATED_FAILURE_RATE: "0",
     RETRY_DELAY_MS: "200",
-    RECORDS_DB: join(folder, "records.db"),
-    ...overrides,
+    ...own(folder),
   };
-  const config = parseConfig(settings);
-  const kafka = createKafka(config, { clientId: "test", log: silentLog, level: logLevel.NOTHING });
-  await ensureTopics(kafka, config);
-  const records = opened.use(openRecords(config.RECORDS_DB, { worker: "test", busyTimeoutMs: 5000 }));
+  const settings = parseJobSettings(job, env);
+  const kafka = createKafka(settings, { clientId: "test", log: silentLog, level: logLevel.NOTHING });
+  await ensureTopics(kafka, settings);
   const producer = createProducer(kafka);
   await producer.connect();
   opened.defer(() => producer.disconnect());
@@ -144,48 +142,33 @@ export const setScene = async (
     await consumer.run({ eachMessage: async ({ message }) => void seen.push(message) });
     return seen;
   };
-  const completions = await watch(config.TOPIC_COMPLETIONS);
-  const deadLetters = await watch(config.TOPIC_DEAD_LETTERS);
+  const completions = await watch(settings.TOPIC_COMPLETIONS);
+  const deadLetters = await watch(settings.TOPIC_DEAD_LETTERS);
 
   return {
-    config,
     settings,
+    env,
     folder,
     kafka,
     producer,
     proxy,
     embedded,
-    records,
+    resources: opened,
     completions,
     deadLetters,
     startWorker: async (extra = {}) => {
-      const worker = opened.use(spawnWorker({ ...settings, ...extra }, { cwd: folder }));
+      const worker = opened.use(spawnWorker({ ...env, ...extra }, { cwd: folder, args: [job.name] }));
       await worker.ready;
       return worker;
     },
-    seed: async ({ batches, partition, recordId = `record-${randomUUID()}` }) => {
-      records.addRows(new Map([[recordId, batches * config.BATCH_SIZE]]));
-      await producer.send({
-        topic: config.TOPIC_SOURCE,
-        messages: [
-          {
-            key: recordId,
-            value: JSON.stringify(recordId),
-            ...(partition === undefined ? {} : { partition }),
-          },
-        ],
-      });
-      return recordId;
-    },
     produce: async (...messages) => {
-      await producer.send({ topic: config.TOPIC_SOURCE, messages });
+      await producer.send({ topic: settings.TOPIC_SOURCE, messages });
     },
-    completionsOf: (recordId) => completions.filter(({ key }) => String(key) === recordId),
-    batchesOf: (recordId) => records.ledger().filter((entry) => entry.recordId === recordId).length,
+    completionsOf: (id) => completions.filter(({ key }) => String(key) === id),
     committed: async () => {
       const [own] = await admin.fetchOffsets({
-        groupId: config.KAFKA_GROUP_ID,
-        topics: [config.TOPIC_SOURCE],
+        groupId: settings.KAFKA_GROUP_ID,
+        topics: [settings.TOPIC_SOURCE],
       });
       return (own?.partitions ?? []).reduce((sum, { offset }) => sum + Math.max(0, Number(offset)), 0);
     },
@@ -206,65 +189,17 @@ export const partitionsOf = (worker: WorkerProcess): number[] => {
 export const linesWith = (worker: WorkerProcess, text: string): string[] =>
   worker.lines.filter((line) => line.includes(text));
 
-/** Something that is down until its `end`. */
-export interface Outage {
-  /** Resolves once it is up again. */
-  end(): Promise<void>;
-}
+/** What the log says of a message's dispatch, by what was found under its id. */
+const DISPATCHES = {
+  "kicked off": (id: string) => `kicked off workflow for record ${id} (`,
+  "at work already": (id: string) => `record ${id} is at work already (`,
+  "finished before": (id: string) => `record ${id} was finished before (`,
+};
 
-/** Whether something listens at `host:port`. */
-export const isListening = async (address: string): Promise<boolean> => {
-  const { hostname, port } = new URL(`tcp://${address}`);
-  const socket = connect({ host: hostname, port: Number(port) });
-  const listens = await once(socket, "connect").then(
-    () => true,
-    () => false,
+/** What came of each message of an id at a worker, in order, and where the message stood. */
+export const dispatchesOf = ({ lines }: WorkerProcess, id: string): { outcome: string; place: string }[] =>
+  lines.flatMap((line) =>
+    Object.entries(DISPATCHES)
+      .filter(([, say]) => line.includes(say(id)))
+      .map(([outcome]) => ({ outcome, place: line.slice(line.lastIndexOf("(")) })),
   );
-  socket.destroy();
-  return listens;
-};
-
-/** Runs a shell command that stops what listens at `address`, waits for OUTAGE_SECONDS and starts it again. */
-const restartByCommand = async (command: string, address: string, ms: number): Promise<Outage> => {
-  const restart = spawn(command, {
-    shell: true,
-    // What it starts outlives this process.
-    detached: true,
-    stdio: "ignore",
-    env: { ...process.env, OUTAGE_SECONDS: String(ms / 1000) },
-  });
-  const exited = once(restart, "exit");
-  await until(`nothing at ${address}`, async () => !(await isListening(address)));
-  return {
-    end: async () => assert.deepEqual(await exited, [0, null], `expected '${command}' to succeed`),
-  };
-};
-
-/**
- * Takes the broker away, which keeps its log, for at least `ms` milliseconds. A real one takes the shell command in
- * KAFKA_RESTART to stop it, to wait for OUTAGE_SECONDS, and to start it again.
- */
-export const beginBrokerOutage = async ({ embedded }: Scene, ms: number): Promise<Outage> => {
-  const { KAFKA_RESTART = "", KAFKA_BROKERS = "" } = process.env;
-  if (!embedded) return restartByCommand(KAFKA_RESTART, KAFKA_BROKERS, ms);
-  await embedded.broker.stop();
-  return {
-    end: async () => {
-      await setTimeout(ms);
-      await embedded.broker.listen({ port: embedded.kafkaPort });
-    },
-  };
-};
-
-/** Takes the server away, which keeps its state, as `beginBrokerOutage` does; a real one by RESONATE_RESTART. */
-export const beginServerOutage = async ({ embedded }: Scene, ms: number): Promise<Outage> => {
-  const { RESONATE_RESTART = "", RESONATE_URL = "" } = process.env;
-  if (!embedded) return restartByCommand(RESONATE_RESTART, new URL(RESONATE_URL).host, ms);
-  await embedded.server.stop();
-  return {
-    end: async () => {
-      await setTimeout(ms);
-      await embedded.server.listen({ port: Number(new URL(embedded.url).port) });
-    },
-  };
-};

@@ -6,10 +6,12 @@ import { gzip, unzip } from "node:zlib";
 import kafkajs, { type IHeaders, type KafkaMessage, type Message } from "kafkajs";
 import { createRandom } from "../../src/demo/random.ts";
 import { watchTopic } from "../../src/demo/watch-topic.ts";
-import { IDEMPOTENCY_KEY_HEADER } from "../../src/worker/publish.ts";
 import { ensureTopics } from "../../src/kafka/topics.ts";
-import { REDRIVES_HEADER, HEADERS } from "../../src/worker/dead-letter.ts";
-import { type Scene, setScene, until } from "../helpers/scene.ts";
+import { HEADERS, REDRIVES_HEADER } from "../../src/worker/dead-letter.ts";
+import { IDEMPOTENCY_KEY_HEADER } from "../../src/worker/publish.ts";
+import { type DeletionScene, setScene } from "../helpers/deletion-scene.ts";
+import { countExecutions, follow } from "../helpers/protocol.ts";
+import { until } from "../helpers/scene.ts";
 
 /** The header to which `withNullHeader` gives no value. */
 const NULL_HEADER = "without-value";
@@ -118,21 +120,14 @@ const HOSTILE_IDS = [
     "\ufdd0",
     "<script>",
   ],
+  // What the SDK's codec reads back as numbers.
+  ...["__INF__", "__NEG_INF__"],
 ];
-const BAD_IDS = [
-  "",
-  "a:b",
-  ":",
-  "x".repeat(256),
-  "nul\0",
-  "line\nbreak",
-  "\u0085",
-  "\ud800",
-  "__INF__",
-  "__NEG_INF__",
-];
+const BAD_IDS = ["", "a:b", ":", "x".repeat(256), "nul\0", "line\nbreak", "\u0085", "\ud800"];
 const BAD_JSON = [
   '{"id":"x"}',
+  '{"recordId":1}',
+  '[{"recordId":"x"}]',
   "[]",
   "[1]",
   "[null]",
@@ -160,12 +155,18 @@ const createGenerator = (random: () => number, suffix: string) => {
     "x".repeat(255 - suffix.length) + suffix,
     ...Array.from({ length: 300 }, (_, i) => `${words(1 + below(20))}${i}${suffix}`),
   ];
-  /** `id` as an id of the topic comes: quoted, first of an array, or bare. */
+  /** `id` as an id of the topic comes: quoted, first of an array, in an object, or bare. */
   const write = (id: string): string => {
     const bare = id.trim() === id && id !== "" && id.isWellFormed() && !/^["[{]/.test(id);
     const quoted = JSON.stringify(id);
     return (
-      pick([quoted, ` ${quoted}\n`, `[${quoted}, ${below(1000)}, {"x": []}]`, bare ? id : quoted]) ?? quoted
+      pick([
+        quoted,
+        ` ${quoted}\n`,
+        `[${quoted}, ${below(1000)}, {"x": []}]`,
+        `{"x": [], "recordId": ${quoted}}`,
+        bare ? id : quoted,
+      ]) ?? quoted
     );
   };
   const deep = (depth: number) =>
@@ -199,13 +200,13 @@ const createGenerator = (random: () => number, suffix: string) => {
     const recordId = pick(knownIds) ?? "x";
     if (kind < 0.1) return { message: { ...common, value: write(recordId) }, recordId };
     if (kind > 0.15) return { message: { ...common, value: badValue() } };
-    const attempt =
+    const redrives =
       pick<string | Buffer | string[]>(["", "-1", "1.5", "0x1", bytes(4), ["1", "2"], "9".repeat(10)]) ?? "";
     return {
       message: {
         ...common,
         value: write(recordId),
-        headers: { ...common.headers, [REDRIVES_HEADER]: attempt },
+        headers: { ...common.headers, [REDRIVES_HEADER]: redrives },
       },
     };
   };
@@ -232,11 +233,11 @@ const createGenerator = (random: () => number, suffix: string) => {
 };
 
 /** Produces in few batches, none too large for the broker. The messages by partition and offset. */
-const produceAll = async ({ producer, config }: Scene, all: readonly Generated[]) => {
+const produceAll = async ({ producer, settings }: DeletionScene, all: readonly Generated[]) => {
   const byOffset = new Map<string, Generated>();
   const send = async (batch: readonly Generated[]) => {
     const acks = await producer.send({
-      topic: config.TOPIC_SOURCE,
+      topic: settings.TOPIC_SOURCE,
       messages: batch.map(({ message }) => message),
     });
     for (const { partition, baseOffset } of acks) {
@@ -265,21 +266,21 @@ const assertUp = async (worker: { exited: Promise<unknown> }) =>
   assert.equal(await Promise.race([worker.exited, "up"]), "up");
 
 /** Deletes the dead-letter topic and waits until the broker knows it no more. */
-const deleteDeadLetterTopic = async (t: TestContext, { kafka, config }: Scene) => {
+const deleteDeadLetterTopic = async (t: TestContext, { kafka, settings }: DeletionScene) => {
   const admin = kafka.admin();
   await admin.connect();
   t.after(() => admin.disconnect());
-  await admin.deleteTopics({ topics: [config.TOPIC_DEAD_LETTERS] });
+  await admin.deleteTopics({ topics: [settings.TOPIC_DEAD_LETTERS] });
   await until(
     "the topic to be gone",
-    async () => !(await admin.listTopics()).includes(config.TOPIC_DEAD_LETTERS),
+    async () => !(await admin.listTopics()).includes(settings.TOPIC_DEAD_LETTERS),
   );
 };
 
 suite("bad input", { concurrency: 3 }, () => {
   test("mode 17: bad messages among good ones go to the dead-letter topic as they were, with where they came from; the good ones are done", async (t) => {
     const scene = await setScene(t);
-    const { producer, config } = scene;
+    const { producer, settings } = scene;
     const worker = await scene.startWorker();
     const bad: { reason: string; message: Message; nullHeader?: boolean }[] = [
       {
@@ -296,18 +297,18 @@ suite("bad input", { concurrency: 3 }, () => {
         message: { key: "", value: "[1]", headers: { ["__proto__"]: "x" } },
       },
       {
-        reason: "record-id-colon",
+        reason: "id-colon",
         message: { value: "a:b", headers: { [NULL_HEADER]: "" } },
         nullHeader: true,
       },
-      { reason: "invalid-redrive-attempt", message: { value: "c", headers: { [REDRIVES_HEADER]: "x" } } },
+      { reason: "invalid-redrive-count", message: { value: "c", headers: { [REDRIVES_HEADER]: "x" } } },
     ];
     const good: string[] = [];
     const offsets: string[] = [];
     for (const { message, nullHeader = false } of bad) {
       good.push(await scene.seed({ batches: 2, partition: 0 }));
       const [ack] = await producer.send({
-        topic: config.TOPIC_SOURCE,
+        topic: settings.TOPIC_SOURCE,
         messages: [{ ...message, partition: 0 }],
         compression: nullHeader ? withNullHeader : kafkajs.CompressionTypes.None,
       });
@@ -317,7 +318,7 @@ suite("bad input", { concurrency: 3 }, () => {
 
     await until("the good ones", () => good.every((id) => scene.completionsOf(id).length > 0));
     await until("the dead letters", () => scene.deadLetters.length >= bad.length);
-    const source = await watchTopic(scene.kafka, config.TOPIC_SOURCE);
+    const source = await watchTopic(scene.kafka, settings.TOPIC_SOURCE);
     t.after(() => source[Symbol.asyncDispose]());
     await until("the source", () => source.messages.length === bad.length + good.length);
     assert.ok(
@@ -330,7 +331,7 @@ suite("bad input", { concurrency: 3 }, () => {
       const letter = scene.deadLetters.find((own) => offsetOf(own) === `0/${offset}`);
       assert.ok(letter, `a dead letter for offset ${offset}`);
       assert.equal(reasonOf(letter), reason);
-      assertLetter(letter, message, { topic: config.TOPIC_SOURCE, partition: 0, offset });
+      assertLetter(letter, message, { topic: settings.TOPIC_SOURCE, partition: 0, offset });
     }
     await until("the commit", async () => (await scene.committed()) === bad.length + good.length);
     assert.equal(scene.deadLetters.length, bad.length);
@@ -343,6 +344,8 @@ suite("bad input", { concurrency: 3 }, () => {
     const seed = Number(process.env.SEED ?? randomInt(2 ** 31));
     t.diagnostic(`SEED=${seed} generates these messages again`);
     const scene = await setScene(t, { BATCH_PAUSE_MS: "0" });
+    const executions = countExecutions();
+    follow(scene.proxy, executions);
     const worker = await scene.startWorker();
     // A server that is not of this test alone may have these ids of an earlier run.
     const { generate, large } = createGenerator(createRandom(seed), scene.embedded ? "" : `-${seed}`);
@@ -362,8 +365,13 @@ suite("bad input", { concurrency: 3 }, () => {
     await assertUp(worker);
 
     assert.deepEqual(completed(), ids.union(new Set(last)), note);
-    const executions = new Set(scene.completions.map(({ headers }) => String(headers?.[IDEMPOTENCY_KEY_HEADER])));
-    assert.equal(executions.size, ids.size + last.length, `one execution each, ${note}`);
+    const keys = new Set(scene.completions.map(({ headers }) => String(headers?.[IDEMPOTENCY_KEY_HEADER])));
+    assert.equal(keys.size, ids.size + last.length, `a key for each, ${note}`);
+    assert.deepEqual(new Set(executions.created.keys()), completed(), note);
+    for (const id of completed()) {
+      const count = executions.executionsWith("enqueueCompletion", id);
+      assert.equal(count, 1, `one execution each, ${note}, ${JSON.stringify(id)}`);
+    }
     assert.deepEqual(new Set(scene.deadLetters.map(offsetOf)), new Set(bad.keys()), note);
     for (const letter of scene.deadLetters) {
       const [partition = "", offset = ""] = offsetOf(letter).split("/");
@@ -371,24 +379,24 @@ suite("bad input", { concurrency: 3 }, () => {
       const headers = Object.fromEntries(
         Object.entries(original.headers ?? {}).filter(([name]) => !ADDED.has(name)),
       );
-      const from = { topic: scene.config.TOPIC_SOURCE, partition: Number(partition), offset };
+      const from = { topic: scene.settings.TOPIC_SOURCE, partition: Number(partition), offset };
       assertLetter(letter, { ...original, headers }, from, `${note}, ${partition}/${offset}`);
     }
   });
 
   test("mode 18: while the dead-letter topic cannot be written, nothing is committed past a bad message; the good ones run", async (t) => {
     const scene = await setScene(t);
-    const { config, kafka } = scene;
+    const { settings, kafka } = scene;
     const worker = await scene.startWorker();
     await deleteDeadLetterTopic(t, scene);
-    const good = ["before", "after", "after-too"].map((name) => `${name}-${config.KAFKA_GROUP_ID}`);
-    scene.records.addRows(new Map(good.map((id) => [id, config.BATCH_SIZE])));
+    const good = ["before", "after", "after-too"].map((name) => `${name}-${settings.KAFKA_GROUP_ID}`);
+    scene.records.addRows(new Map(good.map((id) => [id, settings.BATCH_SIZE])));
     const [before, ...after] = good.map((id) => ({ key: id, value: id, partition: 0 }));
     const bad = { key: "bad", value: "{", partition: 0 };
     await scene.produce(...[before, bad, ...after].filter((message) => message !== undefined));
 
     const failures = () =>
-      worker.lines.filter((line) => line.includes(`cannot write to ${config.TOPIC_DEAD_LETTERS}`));
+      worker.lines.filter((line) => line.includes(`cannot write to ${settings.TOPIC_DEAD_LETTERS}`));
     await until("the good ones", () => good.every((id) => scene.completionsOf(id).length > 0));
     await until("the commit up to the bad one", async () => (await scene.committed()) === 1);
     await until("the failure to write", () => failures().length > 0, 45_000);
@@ -396,12 +404,12 @@ suite("bad input", { concurrency: 3 }, () => {
     assert.equal(await scene.committed(), 1);
     assert.ok(!worker.lines.some((line) => line.includes("message goes to")));
 
-    await ensureTopics(kafka, config);
-    const letters = await watchTopic(kafka, config.TOPIC_DEAD_LETTERS);
+    await ensureTopics(kafka, settings);
+    const letters = await watchTopic(kafka, settings.TOPIC_DEAD_LETTERS);
     t.after(() => letters[Symbol.asyncDispose]());
     const letter = await until("the dead letter", () => letters.messages[0]);
     assert.equal(reasonOf(letter), "invalid-json");
-    assertLetter(letter, bad, { topic: config.TOPIC_SOURCE, partition: 0, offset: "1" });
+    assertLetter(letter, bad, { topic: settings.TOPIC_SOURCE, partition: 0, offset: "1" });
     await until("the commit to catch up", async () => (await scene.committed()) === 4);
     assert.equal(letters.messages.length, 1);
     await assertUp(worker);

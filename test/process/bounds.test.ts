@@ -1,19 +1,20 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
-import { linesWith, setScene, until } from "../helpers/scene.ts";
+import { setScene } from "../helpers/deletion-scene.ts";
+import { linesWith, until } from "../helpers/scene.ts";
 
 suite("bounds", { concurrency: 2, timeout: 180_000 }, () => {
   test("MAX_IN_FLIGHT: the others stay in Kafka for longer than a session, and come as executions end", async (t) => {
     const [max, count] = [5, 8];
     const scene = await setScene(t, { MAX_IN_FLIGHT: String(max) });
-    const pauseMs = scene.config.SESSION_TIMEOUT_MS + 2000;
+    const pauseMs = scene.settings.SESSION_TIMEOUT_MS + 2000;
     const worker = await scene.startWorker({ BATCH_PAUSE_MS: String(pauseMs) });
     const began = Date.now();
     const ids = await Promise.all(
       Array.from({ length: count }, (_, i) => scene.seed({ batches: 2, partition: i % 2 })),
     );
     await until("the first completion", () => scene.completions.length > 0);
-    assert.ok(Date.now() - began > scene.config.SESSION_TIMEOUT_MS, "a session has passed");
+    assert.ok(Date.now() - began > scene.settings.SESSION_TIMEOUT_MS, "a session has passed");
     await until("all completions", () => ids.every((id) => scene.completionsOf(id).length > 0));
     await until("the commit of them all", async () => (await scene.committed()) === count);
 
@@ -41,7 +42,7 @@ suite("bounds", { concurrency: 2, timeout: 180_000 }, () => {
     const applied = scene.records.ledger().map(({ appliedAt }) => appliedAt);
     assert.equal(applied.length, count);
     assert.ok(
-      (applied.at(-1) ?? 0) - (applied[0] ?? 0) > scene.config.LEASE_TTL_MS,
+      (applied.at(-1) ?? 0) - (applied[0] ?? 0) > scene.settings.LEASE_TTL_MS,
       "the last waited for longer",
     );
     for (let i = places; i < count; i++) {

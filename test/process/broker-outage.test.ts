@@ -2,24 +2,19 @@ import assert from "node:assert/strict";
 import { suite, type TestContext, test } from "node:test";
 import { watchTopic } from "../../src/demo/watch-topic.ts";
 import type { WorkerProcess } from "../../src/demo/worker-process.ts";
-import { IDEMPOTENCY_KEY_HEADER } from "../../src/worker/publish.ts";
 import { withTimeout } from "../../src/support/retry.ts";
-import { follow, isStep } from "../helpers/protocol.ts";
-import {
-  beginBrokerOutage,
-  isListening,
-  type Outage,
-  type Scene,
-  setScene,
-  until,
-} from "../helpers/scene.ts";
+import { IDEMPOTENCY_KEY_HEADER } from "../../src/worker/publish.ts";
+import { type DeletionScene, setScene } from "../helpers/deletion-scene.ts";
+import { beginBrokerOutage, isListening, type Outage } from "../helpers/outage.ts";
+import { countExecutions, follow, isStep } from "../helpers/protocol.ts";
+import { until } from "../helpers/scene.ts";
 
 const { KAFKA_BROKERS, KAFKA_RESTART } = process.env;
 const noRestart =
   KAFKA_BROKERS && !KAFKA_RESTART && "KAFKA_RESTART is not set: a command that restarts the broker";
 
 /** Keeps one worker alive as a process supervisor does: one that ends with exit code 1 is started again. */
-const supervise = async (scene: Scene) => {
+const supervise = async (scene: DeletionScene) => {
   const workers: WorkerProcess[] = [];
   const exits: (number | NodeJS.Signals)[] = [];
   const start = async () => {
@@ -37,14 +32,16 @@ const supervise = async (scene: Scene) => {
 };
 
 /** Takes the broker away for `ms` as a completion is about to be published, and asserts that nothing is lost. */
-const rideOut = async (t: TestContext, scene: Scene, ms: number) => {
-  const { kafka, config } = scene;
+const rideOut = async (t: TestContext, scene: DeletionScene, ms: number) => {
+  const { kafka, settings } = scene;
   const supervised = await supervise(scene);
-  const caught = `caught-${config.KAFKA_GROUP_ID}`;
+  const caught = `caught-${settings.KAFKA_GROUP_ID}`;
   const { promise: begun, resolve, reject } = Promise.withResolvers<Outage>();
   const checkpointed = Promise.withResolvers<{ whileDown: boolean }>();
   let wasDown = false;
+  const executions = countExecutions();
   follow(scene.proxy, {
+    after: executions.after,
     before: async (passing) => {
       if (passing.recordId !== caught) return;
       if (!wasDown && isStep("enqueueCompletion", "begin")(passing)) {
@@ -52,7 +49,7 @@ const rideOut = async (t: TestContext, scene: Scene, ms: number) => {
         await beginBrokerOutage(scene, ms).then(resolve, reject);
       }
       if (isStep("enqueueCompletion", "end")(passing)) {
-        checkpointed.resolve({ whileDown: !(await isListening(config.KAFKA_BROKERS[0] ?? "")) });
+        checkpointed.resolve({ whileDown: !(await isListening(settings.KAFKA_BROKERS[0] ?? "")) });
       }
     },
   });
@@ -70,8 +67,8 @@ const rideOut = async (t: TestContext, scene: Scene, ms: number) => {
 
   const ended = outage.end();
   t.after(() => ended);
-  const meanwhile = Array.from({ length: 5 }, (_, i) => `meanwhile-${i}-${config.KAFKA_GROUP_ID}`);
-  scene.records.addRows(new Map(meanwhile.map((id) => [id, 2 * config.BATCH_SIZE])));
+  const meanwhile = Array.from({ length: 5 }, (_, i) => `meanwhile-${i}-${settings.KAFKA_GROUP_ID}`);
+  scene.records.addRows(new Map(meanwhile.map((id) => [id, 2 * settings.BATCH_SIZE])));
   for (const id of meanwhile) {
     // kafkajs gives up before some of these outages end.
     await until(`${id} to be produced`, () =>
@@ -89,18 +86,21 @@ const rideOut = async (t: TestContext, scene: Scene, ms: number) => {
   const after = await Promise.all(Array.from({ length: 5 }, () => scene.seed({ batches: 2 })));
   const all = [...before, caught, ...meanwhile, ...after];
   // A reader of its own: the scene's have lived through the outage.
-  const completions = await watchTopic(kafka, config.TOPIC_COMPLETIONS);
+  const completions = await watchTopic(kafka, settings.TOPIC_COMPLETIONS);
   t.after(() => completions[Symbol.asyncDispose]());
-  const stepsOf = (id: string) =>
+  const keysOf = (id: string) =>
     new Set(
       completions.messages
         .filter(({ key }) => String(key) === id)
         .map(({ headers }) => String(headers?.[IDEMPOTENCY_KEY_HEADER])),
     );
-  await until("every completion", () => all.every((id) => stepsOf(id).size > 0), 45_000);
+  await until("every completion", () => all.every((id) => keysOf(id).size > 0), 45_000);
   // A send whose answer was lost may have put a message there twice.
   await until("the commit of all", async () => (await scene.committed()) >= all.length, 45_000);
-  for (const id of all) assert.equal(stepsOf(id).size, 1, `one execution of ${id}`);
+  for (const id of all) {
+    assert.equal(keysOf(id).size, 1, `one key for the completions of ${id}`);
+    assert.equal(executions.executionsWith("enqueueCompletion", id), 1, `one execution of ${id}`);
+  }
   const ledger = scene.records.ledger();
   assert.equal(ledger.length, 10 * 5 + 1 + 10 * 2);
   assert.ok(ledger.every(({ repeats }) => repeats === 0));
@@ -125,7 +125,7 @@ suite("broker outage", { concurrency: KAFKA_BROKERS ? 1 : 3 }, () => {
   test("mode 14: the broker is away for longer than the session timeout: the worker joins its group again, and nothing is lost", async (t) => {
     if (noRestart) return t.skip(noRestart);
     const scene = await setScene(t);
-    const { rejoined } = await rideOut(t, scene, scene.config.SESSION_TIMEOUT_MS + 5000);
+    const { rejoined } = await rideOut(t, scene, scene.settings.SESSION_TIMEOUT_MS + 5000);
     assert.ok(rejoined, "the session was over");
   });
 });

@@ -1,40 +1,38 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import type { WorkerProcess } from "../../src/demo/worker-process.ts";
+import { type DeletionScene, setScene } from "../helpers/deletion-scene.ts";
 import { follow } from "../helpers/protocol.ts";
-import { linesWith, partitionsOf, type Scene, setScene, until, within } from "../helpers/scene.ts";
+import { dispatchesOf, partitionsOf, until, within } from "../helpers/scene.ts";
 
 /** Sets the group back to the first message of each partition, as an operator does to read a topic again. */
-const rewind = async ({ kafka, config }: Scene) => {
+const rewind = async ({ kafka, settings }: DeletionScene) => {
   const admin = kafka.admin();
   await admin.connect();
   try {
-    const partitions = Array.from({ length: config.TOPIC_PARTITIONS }, (_, partition) => ({
+    const partitions = Array.from({ length: settings.TOPIC_PARTITIONS }, (_, partition) => ({
       partition,
       offset: "0",
     }));
-    await admin.setOffsets({ groupId: config.KAFKA_GROUP_ID, topic: config.TOPIC_SOURCE, partitions });
+    await admin.setOffsets({ groupId: settings.KAFKA_GROUP_ID, topic: settings.TOPIC_SOURCE, partitions });
   } finally {
     await admin.disconnect();
   }
 };
 
-const dispatches = (worker: WorkerProcess, id: string) =>
-  linesWith(worker, `kicked off workflow for record ${id} `);
+const outcomesOf = (worker: WorkerProcess, id: string) =>
+  dispatchesOf(worker, id).map(({ outcome }) => outcome);
 
-const assertRanOnce = (scene: Scene, id: string, batches: number) => {
+const assertRanOnce = (scene: DeletionScene, id: string, batches: number) => {
   assert.deepEqual(
-    scene.records
-      .ledger()
-      .filter(({ recordId }) => recordId === id)
-      .map(({ batch, repeats }) => [batch, repeats]),
+    scene.entriesOf(id).map(({ batch, repeats }) => [batch, repeats]),
     Array.from({ length: batches }, (_, batch) => [batch, 0]),
   );
   assert.equal(scene.completionsOf(id).length, 1, "completions");
 };
 
 /** A record that is produced now and done: what had been consumed before it is done by then, too. */
-const runMarker = async (scene: Scene, partition: number) => {
+const runMarker = async (scene: DeletionScene, partition: number) => {
   const marker = await scene.seed({ batches: 2, partition });
   await until("the marker's completion", () => scene.completionsOf(marker).length > 0);
 };
@@ -52,10 +50,10 @@ suite("duplicates", { concurrency: 3, timeout: 180_000 }, () => {
     await rewind(scene);
     assert.equal(await scene.committed(), 0, "the message is to be delivered again");
     const second = await scene.startWorker();
-    await until("the second dispatch", () => dispatches(second, id).length === 1);
+    await until("the second dispatch", () => outcomesOf(second, id).length === 1);
     await runMarker(scene, 0);
     await until("the commit", async () => (await scene.committed()) === 2);
-    assert.equal(dispatches(first, id).length, 1);
+    assert.deepEqual([outcomesOf(first, id), outcomesOf(second, id)], [["kicked off"], ["finished before"]]);
     assertRanOnce(scene, id, 2);
   });
 
@@ -71,7 +69,8 @@ suite("duplicates", { concurrency: 3, timeout: 180_000 }, () => {
     await rewind(scene);
     assert.equal(await scene.committed(), 0, "the message is to be delivered again");
     const second = await scene.startWorker();
-    await until("the second dispatch", () => dispatches(second, id).length === 1);
+    await until("the second dispatch", () => outcomesOf(second, id).length === 1);
+    assert.deepEqual([outcomesOf(first, id), outcomesOf(second, id)], [["kicked off"], ["at work already"]]);
     assert.ok(scene.records.countRows() > 0, "the record is still at work when its message comes again");
     await until("the completion", () => scene.completionsOf(id).length > 0, 60_000);
     await runMarker(scene, 0);
@@ -83,12 +82,13 @@ suite("duplicates", { concurrency: 3, timeout: 180_000 }, () => {
     const worker = await scene.startWorker();
     const id = await scene.seed({ batches: 4, partition: 0 });
     await scene.produce({ key: id, value: id, partition: 0 });
-    await until("the dispatch of the second message", () => dispatches(worker, id).length === 2);
+    await until("the dispatch of the second message", () => outcomesOf(worker, id).length === 2);
     assert.ok(scene.records.countRows() > 0, "the record is still at work when the second message comes");
     await until("the completion", () => scene.completionsOf(id).length > 0);
 
     await scene.produce({ key: id, value: JSON.stringify([id]), partition: 0 });
-    await until("the dispatch of the third message", () => dispatches(worker, id).length === 3);
+    await until("the dispatch of the third message", () => outcomesOf(worker, id).length === 3);
+    assert.deepEqual(outcomesOf(worker, id), ["kicked off", "at work already", "finished before"]);
     await runMarker(scene, 0);
     await until("the commit", async () => (await scene.committed()) === 4);
     assertRanOnce(scene, id, 4);
@@ -123,16 +123,17 @@ suite("duplicates", { concurrency: 3, timeout: 180_000 }, () => {
         if (request.kind === "task.create" && recordId === id) answers.push(status);
       },
     });
-    scene.records.addRows(new Map([[id, 3 * scene.config.BATCH_SIZE]]));
+    scene.records.addRows(new Map([[id, 3 * scene.settings.BATCH_SIZE]]));
     await scene.produce({ key: id, value: id, partition: 0 }, { key: id, value: id, partition: 1 });
-    await until("both dispatches", () => workers.every((worker) => dispatches(worker, id).length === 1));
+    await until("both dispatches", () => workers.every((worker) => outcomesOf(worker, id).length === 1));
     await until("the completion", () => scene.completionsOf(id).length > 0);
 
     assert.deepEqual(askers.toSorted(), names.toSorted(), "each worker asked for the execution");
     assert.deepEqual(answers.toSorted(), [200, 409], "one of them was given it");
-    const places = workers
-      .flatMap((worker) => dispatches(worker, id))
-      .map((line) => line.slice(line.indexOf("(")));
+    const dispatches = workers.flatMap((worker) => dispatchesOf(worker, id));
+    const outcomes = dispatches.map(({ outcome }) => outcome);
+    assert.deepEqual(outcomes.toSorted(), ["at work already", "kicked off"]);
+    const places = dispatches.map(({ place }) => place);
     assert.deepEqual(places.toSorted(), ["(partition=0, offset=1)", "(partition=1, offset=0)"]);
     await until("the commit", async () => (await scene.committed()) === 3);
     await Promise.all([runMarker(scene, 0), runMarker(scene, 1)]);
@@ -153,9 +154,11 @@ suite("duplicates", { concurrency: 3, timeout: 180_000 }, () => {
     await until("the completion", () => scene.completionsOf(id).length > 0);
     await until("the commit", async () => (await scene.committed()) === 40);
     assert.deepEqual(
-      workers.map((worker) => dispatches(worker, id).length),
+      workers.map((worker) => outcomesOf(worker, id).length),
       [20, 20],
     );
+    const outcomes = workers.flatMap((worker) => outcomesOf(worker, id));
+    assert.equal(outcomes.filter((outcome) => outcome === "kicked off").length, 1);
     await Promise.all([runMarker(scene, 0), runMarker(scene, 1)]);
     assertRanOnce(scene, id, 3);
   });

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
+import { setScene } from "../helpers/deletion-scene.ts";
 import { holdAt, isStep } from "../helpers/protocol.ts";
-import { linesWith, setScene, until, within } from "../helpers/scene.ts";
+import { dispatchesOf, until, within } from "../helpers/scene.ts";
 
 suite("order", { concurrency: 3, timeout: 180_000 }, () => {
   test("mode 6: a fast record is done while a slow one that came before it in its partition still runs", async (t) => {
@@ -14,13 +15,8 @@ suite("order", { concurrency: 3, timeout: 180_000 }, () => {
     assert.ok(scene.batchesOf(slow) < 6);
     assert.equal(scene.completionsOf(slow).length, 0);
     assert.deepEqual(
-      linesWith(worker, "kicked off workflow")
-        .map((line) => line.slice(line.indexOf("kicked off")))
-        .toSorted(),
-      [
-        `kicked off workflow for record ${fast} (partition=1, offset=1)`,
-        `kicked off workflow for record ${slow} (partition=1, offset=0)`,
-      ].toSorted(),
+      [slow, fast].map((id) => dispatchesOf(worker, id)),
+      [0, 1].map((offset) => [{ outcome: "kicked off", place: `(partition=1, offset=${offset})` }]),
     );
 
     await until("the slow record's completion", () => scene.completionsOf(slow).length > 0);

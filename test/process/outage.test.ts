@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
-import { IDEMPOTENCY_KEY_HEADER } from "../../src/worker/publish.ts";
 import { withTimeout } from "../../src/support/retry.ts";
-import { follow, isStep, Lost } from "../helpers/protocol.ts";
-import { beginServerOutage, type Scene, setScene, until } from "../helpers/scene.ts";
+import { IDEMPOTENCY_KEY_HEADER } from "../../src/worker/publish.ts";
+import { type DeletionScene, setScene } from "../helpers/deletion-scene.ts";
+import { beginServerOutage } from "../helpers/outage.ts";
+import { countExecutions, type Executions, follow, isStep, Lost } from "../helpers/protocol.ts";
+import { until } from "../helpers/scene.ts";
 
 /** An undelivered message is sent again after 30 s, and a worker waits up to 31 s before it asks for messages again. */
 const REDELIVERY_MS = 100_000;
@@ -15,13 +17,17 @@ const linesWith = ({ lines }: { lines: readonly string[] }, text: string) =>
 const assertUp = async (worker: { exited: Promise<unknown> }) =>
   assert.equal(await Promise.race([worker.exited, "up"]), "up");
 
-const assertDoneOnce = (scene: Scene, batchesById: ReadonlyMap<string, number>) => {
+const assertDoneOnce = (
+  scene: DeletionScene,
+  batchesById: ReadonlyMap<string, number>,
+  { executionsWith }: Executions,
+) => {
   for (const [id, batches] of batchesById) {
-    const stepIds = scene.completionsOf(id).map(({ headers }) => String(headers?.[IDEMPOTENCY_KEY_HEADER]));
-    assert.equal(new Set(stepIds).size, 1, `completions of ${id}: ${stepIds.join(", ")}`);
-    const own = scene.records.ledger().filter(({ recordId }) => recordId === id);
+    const keys = scene.completionsOf(id).map(({ headers }) => String(headers?.[IDEMPOTENCY_KEY_HEADER]));
+    assert.equal(new Set(keys).size, 1, `completions of ${id}: ${keys.join(", ")}`);
+    assert.equal(executionsWith("enqueueCompletion", id), 1, `executions of ${id}`);
     assert.deepEqual(
-      own.map(({ batch }) => batch),
+      scene.entriesOf(id).map(({ batch }) => batch),
       Array.from({ length: batches }, (_, batch) => batch),
       `batches of ${id}`,
     );
@@ -33,10 +39,11 @@ const assertDoneOnce = (scene: Scene, batchesById: ReadonlyMap<string, number>) 
  * Takes the server away from a worker that has executions asleep and one in a step, produces meanwhile, and asserts
  * that nothing is committed without an execution and that everything finishes once the server is back.
  */
-const rideOut = async (scene: Scene, begin: () => Promise<{ end(): Promise<void> }>) => {
+const rideOut = async (scene: DeletionScene, begin: () => Promise<{ end(): Promise<void> }>) => {
   const worker = await scene.startWorker();
   const asleep = new Set<string>();
   const started = new Set<string>();
+  const executions = countExecutions();
   const { promise: begun, resolve, reject } = Promise.withResolvers<{ end(): Promise<void> }>();
   let inStep: string | undefined;
   let [isDown, wasDown] = [false, false];
@@ -47,7 +54,9 @@ const rideOut = async (scene: Scene, begin: () => Promise<{ end(): Promise<void>
       await begin().then(resolve, reject);
       throw new Lost("the server is down");
     },
-    after: ({ request, recordId }, status) => {
+    after: (passing, status) => {
+      executions.after(passing, status);
+      const { request, recordId } = passing;
       if (request.kind === "task.suspend" && status === 200) asleep.add(recordId);
       if (request.kind === "task.create" && (status === 200 || status === 409)) started.add(recordId);
     },
@@ -55,7 +64,7 @@ const rideOut = async (scene: Scene, begin: () => Promise<{ end(): Promise<void>
   const before = await Promise.all(Array.from({ length: 6 }, () => scene.seed({ batches: 2 })));
   await until("all to sleep after their first batch", () => before.every((id) => asleep.has(id)));
   await until("the commit", async () => (await scene.committed()) === before.length);
-  inStep = `in-step-${scene.config.KAFKA_GROUP_ID}`;
+  inStep = `in-step-${scene.settings.KAFKA_GROUP_ID}`;
   await scene.seed({ batches: 2, recordId: inStep });
   const outage = await withTimeout(begun, 30_000, "the outage");
   assert.equal(scene.batchesOf(inStep), 1, "the server went between a batch and its checkpoint");
@@ -85,7 +94,7 @@ const rideOut = async (scene: Scene, begin: () => Promise<{ end(): Promise<void>
     REDELIVERY_MS,
   );
   await until("the commit of all", async () => (await scene.committed()) === all.size);
-  assertDoneOnce(scene, all);
+  assertDoneOnce(scene, all, executions);
   const repeated = scene.records.ledger().filter(({ repeats }) => repeats > 0);
   assert.deepEqual(
     repeated.map(({ recordId, repeats }) => [recordId, repeats]),
@@ -125,7 +134,9 @@ suite("outage", { concurrency: 3 }, () => {
     const cuts: { server: number; broker: number | undefined }[] = [];
     let cutAt: ReturnType<typeof isStep> | undefined;
     let cut = Promise.withResolvers<void>();
+    const executions = countExecutions();
     follow(proxy, {
+      after: executions.after,
       before: (passing) => {
         if (!cutAt?.(passing)) return;
         cutAt = undefined;
@@ -150,7 +161,7 @@ suite("outage", { concurrency: 3 }, () => {
       () => [...all.keys()].every((id) => scene.completionsOf(id).length > 0),
       REDELIVERY_MS,
     );
-    assertDoneOnce(scene, all);
+    assertDoneOnce(scene, all, executions);
     await assertUp(worker);
   });
 });

@@ -13,7 +13,8 @@ import { fileURLToPath } from "node:url";
 import { spawnWorker } from "../../src/demo/worker-process.ts";
 import { createBroker } from "../../src/stack/broker/broker.ts";
 import { createResonateServer } from "../../src/stack/resonate-server.ts";
-import { linesWith, setScene, until, within } from "../helpers/scene.ts";
+import { setScene } from "../helpers/deletion-scene.ts";
+import { linesWith, until, within } from "../helpers/scene.ts";
 
 type Settings = Readonly<Record<string, string>>;
 
@@ -208,27 +209,24 @@ suite("start", { concurrency: 3, timeout: 180_000 }, () => {
   }
 
   test("npm run seed prints where each record went, and the sum", async (t) => {
-    const { settings, folder, records, producer, config } = await setScene(t);
-    const { code, output, errors } = await run(t, "seed", { args: ["-n", "3"], settings, cwd: folder });
+    const { env, settings, folder, records, producer } = await setScene(t);
+    const { code, output, errors } = await run(t, "seed", { args: ["-n", "3"], settings: env, cwd: folder });
     assert.deepEqual([code, errors], [0, []]);
     const printed = output.slice(0, -1).map((line) => {
-      const [, id, partition, offset, rows] =
-        /^record (\w+): partition (\d+), offset (\d+), (\d+) rows$/.exec(line) ?? [];
+      const [, id, rows, batches, partition, offset] =
+        /^record (\w+) with (\d+) rows in (\d+) batches: partition (\d+), offset (\d+)$/.exec(line) ?? [];
       assert.ok(id, `expected a record's line, got ${line}`);
+      assert.equal(Number(batches), Math.ceil(Number(rows) / settings.BATCH_SIZE));
       return { id, partition, offset: Number(offset), rows: Number(rows) };
     });
     assert.equal(printed.length, 3);
     const rows = printed.reduce((sum, record) => sum + record.rows, 0);
-    const batches = printed.reduce((sum, record) => sum + Math.ceil(record.rows / config.BATCH_SIZE), 0);
-    assert.equal(
-      output.at(-1),
-      `3 records with ${rows} rows in ${batches} batches are in ${config.TOPIC_SOURCE}`,
-    );
+    assert.equal(output.at(-1), `3 messages are in ${settings.TOPIC_SOURCE}`);
     assert.equal(records.countRows(), rows);
     // What is produced next stands behind them.
     for (const partition of new Set(printed.map((record) => Number(record.partition)))) {
       const [ack] = await producer.send({
-        topic: config.TOPIC_SOURCE,
+        topic: settings.TOPIC_SOURCE,
         messages: [{ value: "next", partition }],
       });
       const own = printed.filter((record) => Number(record.partition) === partition);

@@ -1,13 +1,12 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
-import { watchRunningSteps } from "../../src/demo/running-steps.ts";
 import type { WorkerProcess } from "../../src/demo/worker-process.ts";
 import { IDEMPOTENCY_KEY_HEADER } from "../../src/worker/publish.ts";
-import { follow, holdAt, isStep, type Passing } from "../helpers/protocol.ts";
-import { linesWith, partitionsOf, type Scene, setScene, until, within } from "../helpers/scene.ts";
-
-const endsDelete = isStep("deleteBatch", "end");
+import { type DeletionScene, setScene as setDeletionScene } from "../helpers/deletion-scene.ts";
+import { effectsOnce, jobs, keysOf } from "../helpers/job-scene.ts";
+import { countExecutions, follow, holdAt, isStep, type Passing } from "../helpers/protocol.ts";
+import { linesWith, partitionsOf, type Scene, until, within } from "../helpers/scene.ts";
 
 /** When executions were handed back by one worker, and how long it took until another asked for them. */
 const watchHandover = (from: string) => {
@@ -36,6 +35,9 @@ const watchHandover = (from: string) => {
 /** The real server looks for what it has to send every 100 ms, the embedded one at once. */
 const handoverLimitMs = ({ embedded }: Scene) => (embedded ? 1000 : 1500);
 
+/** Consumer, producer and SDK have up to 2 s each to close. */
+const exitLimitMs = ({ settings }: Scene) => settings.SHUTDOWN_GRACE_MS + 6000;
+
 const startPair = async (scene: Scene): Promise<[WorkerProcess, WorkerProcess]> => {
   const pair: [WorkerProcess, WorkerProcess] = await Promise.all([scene.startWorker(), scene.startWorker()]);
   await until("each worker to own one partition", () => {
@@ -45,11 +47,10 @@ const startPair = async (scene: Scene): Promise<[WorkerProcess, WorkerProcess]> 
   return pair;
 };
 
-const assertExact = (scene: Scene, records: ReadonlyMap<string, number>) => {
+const assertExact = (scene: DeletionScene, records: ReadonlyMap<string, number>) => {
   for (const [id, batches] of records) {
-    const own = scene.records.ledger().filter(({ recordId }) => recordId === id);
     assert.deepEqual(
-      own.map(({ batch }) => batch),
+      scene.entriesOf(id).map(({ batch }) => batch),
       Array.from({ length: batches }, (_, batch) => batch),
       `batches of ${id}`,
     );
@@ -57,116 +58,113 @@ const assertExact = (scene: Scene, records: ReadonlyMap<string, number>) => {
   assert.equal(scene.records.countRows(), 0);
 };
 
-/** The records of which a completion came more than once. */
+/** The messages of which a completion came more than once. */
 const findRepeats = (scene: Scene, ids: Iterable<string>) =>
   [...ids].filter((id) => scene.completionsOf(id).length > 1);
 
 suite("stops", { concurrency: 3, timeout: 180_000 }, () => {
-  test("mode 12: a worker that is told to stop under load hands its records over at once", async (t) => {
-    const scene = await setScene(t, { LEASE_TTL_MS: "10000" });
-    const [leaving, staying] = await startPair(scene);
-    const [leavingName, stayingName] = await Promise.all([leaving.ready, staying.ready]);
-    const handover = watchHandover(leavingName);
-    const held = holdAt(
-      scene.proxy,
-      (passing) =>
-        endsDelete(passing) && passing.worker === leavingName && scene.batchesOf(passing.recordId) === 2,
-      handover,
-    );
-    const records = new Map<string, number>();
-    for (let i = 0; i < 12; i++) records.set(await scene.seed({ batches: 4, partition: i % 2 }), 4);
-    const { passing, release } = await within("a step at the worker that is to stop", held);
+  for (const job of jobs) {
+    const { name, steps, setScene } = job;
+    const [first, second] = steps;
 
-    leaving.kill("SIGTERM");
-    const stoppedAt = Date.now();
-    const [stopping] = await until("the worker to stop", () => {
-      const lines = linesWith(leaving, "stopping: ");
-      return lines.length > 0 && lines;
+    test(`mode 12: a worker that is told to stop under load hands its executions over at once (${name})`, async (t) => {
+      const scene = await setScene(t, { LEASE_TTL_MS: "10000" });
+      const [leaving, staying] = await startPair(scene);
+      const [leavingName, stayingName] = await Promise.all([leaving.ready, staying.ready]);
+      const handover = watchHandover(leavingName);
+      const begunBy = new Map<string, string | undefined>();
+      const held = holdAt(
+        scene.proxy,
+        (passing) =>
+          passing.worker === leavingName && isStep(second, "end", keysOf(job, passing.recordId)[1])(passing),
+        {
+          ...handover,
+          before: (passing) => {
+            handover.before(passing);
+            if (passing.step?.phase === "begin") begunBy.set(passing.step.key, passing.worker);
+          },
+        },
+      );
+      const ids: string[] = [];
+      for (let i = 0; i < 12; i++) ids.push(await scene.seedOne(i % 2));
+      const { passing, release } = await within("a step at the worker that is to stop", held);
+
+      leaving.kill("SIGTERM");
+      const stoppedAt = Date.now();
+      await until("the worker to stop", () => linesWith(leaving, "stopping: ").length > 0);
+      assert.ok(ids.length > scene.completions.length, "it stops under load");
+      assert.equal(await within("an answer", release()), 200, "its running step may end");
+      assert.equal(await within("the worker's end", leaving.exited), 0);
+      const exitMs = Date.now() - stoppedAt;
+      assert.ok(exitMs <= exitLimitMs(scene), `ended after ${exitMs} ms`);
+
+      // A message on its way to a connection that closes is lost, and the server sends it again later.
+      await until("every completion", () => ids.every((id) => scene.completionsOf(id).length > 0), 60_000);
+      assert.ok(handover.releasedAt.has(passing.recordId), "the running execution was handed back");
+      for (const id of handover.releasedAt.keys()) {
+        const ms = handover.takenMs.get(id);
+        const limit = handoverLimitMs(scene);
+        assert.ok(ms !== undefined && ms <= limit, `${id} went on ${ms} ms after its release`);
+      }
+      for (const id of ids)
+        assert.deepEqual(scene.effectsOf(id), effectsOnce(job, id), "nothing is repeated");
+      assert.deepEqual(findRepeats(scene, ids), []);
+      const [next = ""] = keysOf(job, passing.recordId).slice(2);
+      assert.equal(begunBy.get(next), stayingName, "the other worker went on with the next step");
     });
-    assert.match(stopping ?? "", /stopping: [1-9]\d* executions/, "an execution ran when the signal came");
-    assert.ok(records.size > scene.completions.length, "it stops under load");
-    assert.equal(await within("an answer", release()), 200, "its running step may end");
-    assert.equal(await within("the worker's end", leaving.exited), 0);
-    const exitMs = Date.now() - stoppedAt;
-    // Consumer, producer and SDK have up to 2 s each to close.
-    assert.ok(exitMs <= scene.config.SHUTDOWN_GRACE_MS + 6000, `ended after ${exitMs} ms`);
 
-    // A message on its way to a connection that closes is lost, and the server sends it again after 30 s.
-    await until(
-      "every completion",
-      () => [...records.keys()].every((id) => scene.completionsOf(id).length > 0),
-      60_000,
-    );
-    assert.ok(handover.releasedAt.has(passing.recordId), "the running execution was handed back");
-    for (const id of handover.releasedAt.keys()) {
-      const ms = handover.takenMs.get(id);
-      assert.ok(ms !== undefined && ms <= handoverLimitMs(scene), `${id} went on ${ms} ms after its release`);
-    }
-    assertExact(scene, records);
-    const ledger = scene.records.ledger();
-    assert.equal(ledger.filter(({ repeats }) => repeats > 0).length, 0, "no step is repeated");
-    assert.deepEqual(findRepeats(scene, records.keys()), []);
-    assert.deepEqual(
-      ledger
-        .filter(({ recordId, batch }) => recordId === passing.recordId && batch >= 2)
-        .map(({ worker }) => worker),
-      [stayingName, stayingName],
-      "it went on with the next step",
-    );
-  });
+    test(`mode 12: a step that does not end in the time given is handed over, too, and the worker ends (${name})`, async (t) => {
+      const scene = await setScene(t, { LEASE_TTL_MS: "10000", SHUTDOWN_GRACE_MS: "500" });
+      const [leaving] = await startPair(scene);
+      const leavingName = await leaving.ready;
+      const handover = watchHandover(leavingName);
+      const held = holdAt(
+        scene.proxy,
+        (passing) => isStep(first, "end")(passing) && passing.worker === leavingName,
+        handover,
+      );
+      const id = await scene.seedOne(partitionsOf(leaving)[0] ?? 0);
+      const { release } = await within("a step at the worker that is to stop", held);
 
-  test("mode 12: a step that does not end in the time given is handed over, too, and the worker ends", async (t) => {
-    const scene = await setScene(t, { LEASE_TTL_MS: "10000", SHUTDOWN_GRACE_MS: "500" });
-    const [leaving, staying] = await startPair(scene);
-    const [leavingName, stayingName] = await Promise.all([leaving.ready, staying.ready]);
-    const handover = watchHandover(leavingName);
-    const held = holdAt(
-      scene.proxy,
-      (passing) => endsDelete(passing) && passing.worker === leavingName,
-      handover,
-    );
-    const id = await scene.seed({ batches: 2, partition: partitionsOf(leaving)[0] ?? 0 });
-    const { release } = await within("a step at the worker that is to stop", held);
+      leaving.kill("SIGTERM");
+      const stoppedAt = Date.now();
+      assert.equal(await within("the worker's end", leaving.exited), 0);
+      const exitMs = Date.now() - stoppedAt;
+      assert.ok(exitMs <= exitLimitMs(scene), `ended after ${exitMs} ms`);
+      const takenMs = await until("the other worker to take it", () => handover.takenMs.get(id));
+      assert.ok(takenMs <= handoverLimitMs(scene), `${id} went on ${takenMs} ms after its release`);
+      assert.equal(
+        await within("an answer", release()),
+        409,
+        "what the old worker had still to say is refused",
+      );
 
-    leaving.kill("SIGTERM");
-    const stoppedAt = Date.now();
-    assert.equal(await within("the worker's end", leaving.exited), 0);
-    const exitMs = Date.now() - stoppedAt;
-    assert.ok(exitMs <= scene.config.SHUTDOWN_GRACE_MS + 6000, `ended after ${exitMs} ms`);
-    const takenMs = await until("the other worker to take it", () => handover.takenMs.get(id));
-    assert.ok(takenMs <= handoverLimitMs(scene), `${id} went on ${takenMs} ms after its release`);
-    assert.equal(
-      await within("an answer", release()),
-      409,
-      "what the old worker had still to say is refused",
-    );
-
-    await until("the completion", () => scene.completionsOf(id).length > 0);
-    assert.deepEqual(
-      scene.records.ledger().map(({ batch, worker, repeats }) => [batch, worker, repeats]),
-      [
-        [0, leavingName, 1],
-        [1, stayingName, 0],
-      ],
-    );
-  });
+      await until("the completion", () => scene.completionsOf(id).length > 0);
+      assert.deepEqual(
+        scene.effectsOf(id),
+        effectsOnce(job, id, { 0: 1 }),
+        "the cut step was asked for again",
+      );
+      assert.equal(scene.completionsOf(id).length, 1);
+    });
+  }
 
   for (const [signal, code] of [
     ["SIGTERM", 143],
     ["SIGINT", 130],
   ] as const) {
     test(`a second ${signal} ends a worker at once, with exit code ${code}`, async (t) => {
-      // A lease that ends while no worker is there goes to one only 30 s later: this one lasts until the next is up.
-      const scene = await setScene(t, { SHUTDOWN_GRACE_MS: "60000", LEASE_TTL_MS: "5000" });
+      // A lease that ends while no worker is there goes to one only later: this one lasts until the next is up.
+      const scene = await setDeletionScene(t, { SHUTDOWN_GRACE_MS: "60000", LEASE_TTL_MS: "5000" });
       const worker = await scene.startWorker();
-      const held = holdAt(scene.proxy, endsDelete);
+      const held = holdAt(scene.proxy, isStep("deleteBatch", "end"));
       const id = await scene.seed({ batches: 2 });
       assert.equal((await within("a step", held)).passing.recordId, id);
       worker.kill(signal);
-      await until("the worker to stop", () => linesWith(worker, "stopping: 1 executions").length > 0);
+      await until("the worker to stop", () => linesWith(worker, "stopping: no step is running").length > 0);
       worker.kill(signal);
       assert.equal(await within("the worker's end", worker.exited, 10_000), code);
-      assert.equal(scene.batchesOf(id), 1, "its step was running until then");
+      assert.equal(scene.batchesOf(id), 1, "the checkpoint of its step was on its way until then");
 
       await scene.startWorker();
       await until("the completion", () => scene.completionsOf(id).length > 0, 60_000);
@@ -175,8 +173,38 @@ suite("stops", { concurrency: 3, timeout: 180_000 }, () => {
     });
   }
 
+  test("a step that runs when a worker is told to stop may end, unless a second signal comes", async (t) => {
+    const scene = await setDeletionScene(t, { SHUTDOWN_GRACE_MS: "60000", LEASE_TTL_MS: "5000" });
+    const slow = await scene.startWorker({ SIMULATED_LATENCY_MS: "60000" });
+    const id = await scene.seed({ batches: 1 });
+    await until("the step", () => linesWith(slow, `processing record ${id} `).length > 0);
+    slow.kill("SIGTERM");
+    await until(
+      "the worker to stop",
+      () => linesWith(slow, "stopping: 1 running steps may end first").length > 0,
+    );
+    slow.kill("SIGTERM");
+    assert.equal(await within("the worker's end", slow.exited, 10_000), 143);
+    assert.equal(scene.batchesOf(id), 0, "its step was running until then");
+
+    const patient = await scene.startWorker({ SIMULATED_LATENCY_MS: "2000" });
+    await until("the step", () => linesWith(patient, `processing record ${id} `).length > 0);
+    patient.kill("SIGTERM");
+    await until(
+      "the worker to stop",
+      () => linesWith(patient, "stopping: 1 running steps may end first").length > 0,
+    );
+    assert.equal(await within("the worker's end", patient.exited), 0);
+    assertExact(scene, new Map([[id, 1]]));
+
+    await scene.startWorker();
+    await until("the completion", () => scene.completionsOf(id).length > 0, 60_000);
+    assertExact(scene, new Map([[id, 1]]));
+    assert.equal(scene.records.ledger()[0]?.repeats, 0, "the checkpoint of that step was written");
+  });
+
   test("mode 13: workers that join, leave and die under load lose nothing and double nothing", async (t) => {
-    const scene = await setScene(t, { TOPIC_PARTITIONS: "4" });
+    const scene = await setDeletionScene(t, { TOPIC_PARTITIONS: "4" });
     const records = new Map<string, number>();
     const endOfLoad = new AbortController();
     t.after(() => endOfLoad.abort());
@@ -200,11 +228,8 @@ suite("stops", { concurrency: 3, timeout: 180_000 }, () => {
       );
     };
 
-    const steps = watchRunningSteps();
-    const watch = {
-      after: ({ request }: Passing, status: number) => steps.onAnswer(request, status),
-    };
-    follow(scene.proxy, watch);
+    const executions = countExecutions();
+    follow(scene.proxy, executions);
     const first = await scene.startWorker();
     await deletes(first);
     const [second, third] = await Promise.all([scene.startWorker(), scene.startWorker()]);
@@ -215,7 +240,11 @@ suite("stops", { concurrency: 3, timeout: 180_000 }, () => {
     const heldAt = (name: string) =>
       within(
         `a step at worker ${name}`,
-        holdAt(scene.proxy, (passing) => endsDelete(passing) && passing.worker === name, watch),
+        holdAt(
+          scene.proxy,
+          (passing) => isStep("deleteBatch", "end")(passing) && passing.worker === name,
+          executions,
+        ),
       );
     const { release } = await heldAt(secondName);
     second.kill("SIGTERM");
@@ -228,7 +257,7 @@ suite("stops", { concurrency: 3, timeout: 180_000 }, () => {
     const cut = await heldAt(firstName);
     first.kill("SIGKILL");
     assert.equal(await first.exited, "SIGKILL");
-    const unconfirmed = steps
+    const unconfirmed = executions
       .at(firstName)
       .filter(({ name }) => name === "enqueueCompletion")
       .map(({ recordId }) => recordId);
@@ -255,8 +284,9 @@ suite("stops", { concurrency: 3, timeout: 180_000 }, () => {
       "the cut batch was answered from the ledger",
     );
     for (const id of records.keys()) {
-      const stepIds = scene.completionsOf(id).map(({ headers }) => String(headers?.[IDEMPOTENCY_KEY_HEADER]));
-      assert.equal(new Set(stepIds).size, 1, `executions of ${id}`);
+      assert.equal(executions.executionsWith("enqueueCompletion", id), 1, `executions of ${id}`);
+      const keys = scene.completionsOf(id).map(({ headers }) => String(headers?.[IDEMPOTENCY_KEY_HEADER]));
+      assert.equal(new Set(keys).size, 1, `keys of the completions of ${id}`);
     }
     assert.deepEqual(
       findRepeats(scene, records.keys()).filter((id) => !unconfirmed.includes(id)),

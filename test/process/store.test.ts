@@ -6,18 +6,18 @@ import { suite, test } from "node:test";
 import { promisify } from "node:util";
 import type { WorkerProcess } from "../../src/demo/worker-process.ts";
 import { HEADERS } from "../../src/worker/dead-letter.ts";
-import { type Scene, setScene, until } from "../helpers/scene.ts";
+import { type DeletionScene, setScene } from "../helpers/deletion-scene.ts";
+import { until } from "../helpers/scene.ts";
 
 const run = promisify(execFile);
 
 /** Tries of a step that failed with an error that names `what`. */
 const failures = (worker: WorkerProcess, what: string) =>
-  worker.lines.filter((line) => line.includes("retrying in") && line.includes(what)).length;
+  worker.lines.filter((line) => line.includes("next try in") && line.includes(what)).length;
 
-const assertExactBatches = (scene: Scene, id: string, batches: number) => {
-  const own = scene.records.ledger().filter(({ recordId }) => recordId === id);
+const assertExactBatches = (scene: DeletionScene, id: string, batches: number) => {
   assert.deepEqual(
-    own.map(({ batch, repeats }) => [batch, repeats]),
+    scene.entriesOf(id).map(({ batch, repeats }) => [batch, repeats]),
     Array.from({ length: batches }, (_, batch) => [batch, 0]),
   );
   assert.equal(scene.records.countRows(), 0);
@@ -36,7 +36,7 @@ suite("row store", { concurrency: 3 }, () => {
     const id = await scene.seed({ batches: 3 });
     await until("the first batch", () => scene.batchesOf(id) === 1);
 
-    using other = new DatabaseSync(scene.config.RECORDS_DB, { timeout: 5000 });
+    using other = new DatabaseSync(scene.settings.RECORDS_DB, { timeout: 5000 });
     other.exec("BEGIN IMMEDIATE");
     const applied = scene.batchesOf(id);
     assert.ok(applied < 3, "locked before the last batch");
@@ -60,7 +60,7 @@ suite("row store", { concurrency: 3 }, () => {
     await run("prlimit", ["--pid", String(worker.pid), "--fsize=0:"]);
     const applied = scene.batchesOf(id);
     assert.ok(applied < 3, "full before the last batch");
-    await until("several tries", () => failures(worker, scene.config.RECORDS_DB) >= 3);
+    await until("several tries", () => failures(worker, scene.settings.RECORDS_DB) >= 3);
     assert.ok(failures(worker, "disk I/O error") + failures(worker, "disk is full") >= 3);
     assert.ok(scene.batchesOf(id) < 3);
     assert.equal(scene.completionsOf(id).length, 0);
@@ -72,7 +72,7 @@ suite("row store", { concurrency: 3 }, () => {
 
   test("mode 22: the row store file is deleted under a running worker: an error that says so, and no false completion, by this worker or the next", async (t) => {
     const scene = await setScene(t, { BATCH_PAUSE_MS: "500" });
-    const { RECORDS_DB } = scene.config;
+    const { RECORDS_DB } = scene.settings;
     const first = await scene.startWorker();
     const id = await scene.seed({ batches: 5 });
     await until("the first batch", () => scene.batchesOf(id) === 1);

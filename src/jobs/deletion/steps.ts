@@ -14,7 +14,7 @@ export type DeletionSteps = ReturnType<typeof createSteps>;
 /** The leaf functions of the workflow: everything in it that touches the world. */
 export const createSteps = (
   { records, simulateTrouble }: DeletionEffects,
-  { publish, log }: Pick<StepTools, "publish" | "log">,
+  { publish, answered, log }: Pick<StepTools, "publish" | "answered" | "log">,
   { BATCH_SIZE }: { readonly BATCH_SIZE: number },
 ) => ({
   /**
@@ -23,19 +23,17 @@ export const createSteps = (
    * @throws {SimulatedError} at random
    * @throws {RecordStoreError} from the row store
    */
-  deleteBatch: async (
-    { idempotencyKey, attempt, message: { offset } }: StepContext,
-    { recordId }: Deletion,
-    batch: number,
-  ): Promise<boolean> => {
-    if (batch === 0 && attempt === 1) log.info(`processing record ${recordId} in position ${offset}`);
+  deleteBatch: async (step: StepContext, { recordId }: Deletion, batch: number): Promise<boolean> => {
+    const { offset } = step.message;
+    if (batch === 0 && step.attempt === 1) log.info(`processing record ${recordId} in position ${offset}`);
     await simulateTrouble(recordId);
 
-    const request = { key: idempotencyKey, recordId, batch, size: BATCH_SIZE };
+    const request = { key: step.idempotencyKey, recordId, batch, size: BATCH_SIZE };
     const { rowsRemain, repeated } = await records.deleteBatch(request);
-    if (repeated)
+    if (repeated) {
+      answered(step);
       log.warn(`batch ${batch} of record ${recordId} was deleted before a crash: nothing deleted again`);
-    else if (rowsRemain) log.info(`record ${recordId} still has rows to delete`);
+    } else if (rowsRemain) log.info(`record ${recordId} still has rows to delete`);
     else log.info(`all rows deleted for record ${recordId} in position ${offset}`);
     return rowsRemain;
   },
