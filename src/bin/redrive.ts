@@ -14,7 +14,7 @@ const HELP = `npm run redrive [-- <job>] [-- --reason <reason>] [-- --dry-run]
 Sends dead letters back to the topic they came from: all, or those of one reason, and none twice.
 --dry-run only counts them, by reason.`;
 
-/** A line about the progress, at most so often, in milliseconds. */
+/** A line about the progress, at most so often until its end, in milliseconds. */
 const PROGRESS_INTERVAL_MS = 1000;
 /** So many letters that stay are named one by one. */
 const MAX_NAMED = 20;
@@ -38,7 +38,7 @@ await runCommand(
       reason: values.reason,
       dryRun,
       onProgress: (looked, total) => {
-        if (Date.now() < nextLine) return;
+        if (Date.now() < nextLine && looked < total) return;
         nextLine = Date.now() + PROGRESS_INTERVAL_MS;
         log.info(`looked at ${looked} of ${total} letters`);
       },

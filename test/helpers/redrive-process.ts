@@ -1,49 +1,48 @@
-import { execFile } from "node:child_process";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import type { Env, Scene } from "./scene.ts";
 
 const REDRIVE = fileURLToPath(new URL("../../src/bin/redrive.ts", import.meta.url));
 
 /** How a redrive ended. */
 export interface RedriveOutcome {
-  readonly code: number | null;
+  /** Its exit code, or the signal that ended it. */
+  readonly end: number | NodeJS.Signals;
   /** What it printed, line by line. */
   readonly stdout: readonly string[];
   readonly stderr: readonly string[];
   readonly ms: number;
 }
 
-const toLines = (text: string) => (text === "" ? [] : text.trimEnd().split("\n"));
+const toLines = (printed: string) => (printed === "" ? [] : printed.trimEnd().split("\n"));
 
-/** Starts `npm run redrive`; resolves when it has ended, whatever its exit code. `abort` kills it with SIGKILL. */
+/** Runs `npm run redrive` to its end, whatever that is. It is killed when `kill` is aborted. */
 export const runRedrive = async (
   { env, folder }: Pick<Scene, "env" | "folder">,
-  { args = [], settings = {}, abort }: { args?: readonly string[]; settings?: Env; abort?: AbortSignal } = {},
+  {
+    args = [],
+    settings = {},
+    kill = AbortSignal.timeout(120_000),
+  }: { args?: readonly string[]; settings?: Env; kill?: AbortSignal } = {},
 ): Promise<RedriveOutcome> => {
   const startedAt = Date.now();
-  const options = {
+  const child = spawn(process.execPath, [REDRIVE, ...args], {
     cwd: folder,
     env: { ...process.env, ...env, ...settings },
-    killSignal: "SIGKILL" as const,
-    timeout: 120_000,
-    ...(abort ? { signal: abort } : {}),
-  };
-  const end = (code: number | null, stdout: string, stderr: string): RedriveOutcome => ({
-    code,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const onKill = () => child.kill("SIGKILL");
+  kill.addEventListener("abort", onKill);
+  const exited = once(child, "exit");
+  const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)]);
+  const [code, signal] = await exited;
+  kill.removeEventListener("abort", onKill);
+  return {
+    end: signal ?? code,
     stdout: toLines(stdout),
     stderr: toLines(stderr),
     ms: Date.now() - startedAt,
-  });
-  try {
-    const { stdout, stderr } = await promisify(execFile)(process.execPath, [REDRIVE, ...args], options);
-    return end(0, stdout, stderr);
-  } catch (error) {
-    if (!(error instanceof Error && "stdout" in error && "stderr" in error && "code" in error)) throw error;
-    return end(
-      typeof error.code === "number" ? error.code : null,
-      String(error.stdout),
-      String(error.stderr),
-    );
-  }
+  };
 };
