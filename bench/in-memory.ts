@@ -1,10 +1,12 @@
 import { isSuccess, LocalNetwork, type Network, type Request, Resonate, type Send } from "@resonatehq/sdk";
 import { createSteps } from "../src/jobs/deletion/steps.ts";
 import { createWorkflow } from "../src/jobs/deletion/workflow.ts";
+import { createHistory, type History } from "../src/resonate/history.ts";
 import { createResonateLogger } from "../src/resonate/log.ts";
 import { silentLog } from "../src/support/log.ts";
-import { createSemaphore } from "../src/support/semaphore.ts";
-import { NEVER_MS } from "../src/worker/step-options.ts";
+import { encodeEnvelope, packMessage } from "../src/worker/envelope.ts";
+import { createExecution, executionName, NEVER_MS } from "../src/worker/execution.ts";
+import { createStepRunner } from "../src/worker/step.ts";
 import { createPlainWorkflow } from "./plain.ts";
 
 /** What one record asked of the server. */
@@ -24,7 +26,9 @@ const TIMERS = "poll://any@timers";
  * A Resonate server in this process whose clock jumps to the next timer as soon as an execution waits for one, so
  * that a record of thousands of batches takes seconds, and the same requests each time.
  */
-const createJumpingNetwork = (): Network & { readonly traffic: Traffic } => {
+const createJumpingNetwork = (
+  history: Pick<History, "onAnswer">,
+): Network & { readonly traffic: Traffic } => {
   const server = new LocalNetwork();
   const kinds: Record<string, number> = {};
   let [requests, bytes] = [0, 0];
@@ -43,6 +47,7 @@ const createJumpingNetwork = (): Network & { readonly traffic: Traffic } => {
   const send: Send = async (typed) => {
     const request: Request = typed;
     const response = await server.send(typed);
+    history.onAnswer(request, response);
     requests += 1;
     bytes += JSON.stringify(request).length + JSON.stringify(response).length;
     kinds[request.kind] = (kinds[request.kind] ?? 0) + 1;
@@ -73,7 +78,7 @@ const producer = { send: async () => [] };
 
 /** A row store in which each record has so many batches. */
 const createRecords = (batches: number) => ({
-  deleteBatch: ({ batch }: { batch: number }) => ({
+  deleteBatch: async ({ batch }: { batch: number }) => ({
     deleted: 1,
     rowsRemain: batch < batches - 1,
     repeated: false,
@@ -81,12 +86,13 @@ const createRecords = (batches: number) => ({
 });
 
 const execute = async (
-  begin: (resonate: Resonate) => Promise<{ result(): Promise<unknown> }>,
+  begin: (resonate: Resonate, history: History) => Promise<{ result(): Promise<unknown> }>,
 ): Promise<Traffic> => {
-  const network = createJumpingNetwork();
+  const history = createHistory();
+  const network = createJumpingNetwork(history);
   const resonate = new Resonate({ network, pid: "1", logger: createResonateLogger(silentLog) });
   try {
-    const handle = await begin(resonate);
+    const handle = await begin(resonate, history);
     await handle.result();
     const { requests, bytes, kinds } = network.traffic;
     // The request for the result is this harness's own.
@@ -99,43 +105,56 @@ const execute = async (
 
 /** Runs one record of this application to its end and counts. */
 export const executeOurs = (batches: number, batchesPerSegment: number): Promise<Traffic> =>
-  execute((resonate) => {
-    const steps = createSteps({
-      records: createRecords(batches),
-      producer,
-      topics: { source: "source", completions: "completions", deadLetters: "dead-letters" },
-      batchSize: 1,
-      running: createSemaphore(1),
-      latencyMs: 0,
-      failureRate: 0,
-      random: () => 0.5,
-      now: Date.now,
-      log: silentLog,
+  execute((resonate, history) => {
+    const recordId = "0123456789abcdef0123456789abcdef";
+    const name = executionName("deletion", "records_to_be_deleted");
+    const target = "local://any@bench";
+    const steps = createSteps(
+      { records: createRecords(batches), simulateTrouble: async () => {} },
+      { publish: async () => {}, answered: () => {}, log: silentLog },
+      { BATCH_SIZE: 1 },
+    );
+    const execution = createExecution({
+      job: "deletion",
+      name,
+      steps,
+      workflow: createWorkflow(steps, { BATCH_PAUSE_MS: PAUSE_MS }),
+      runner: createStepRunner({
+        concurrency: 1,
+        maxAttempts: 1,
+        retryDelayMs: 1,
+        now: Date.now,
+        log: silentLog,
+      }),
+      history,
+      maxTakeovers: 5,
+      worker: "1",
+      target,
+      sendDeadLetter: async () => {},
     });
-    const options = { target: "local://any@bench", pauseMs: PAUSE_MS, maxAttempts: 1, retryDelayMs: 1 };
-    const workflow = resonate.register(createWorkflow(steps, options));
-    for (const step of Object.values(steps)) resonate.register(step);
-    const record = {
-      recordId: "0123456789abcdef0123456789abcdef",
+    const envelope = {
+      id: recordId,
       partition: 0,
       offset: "0",
-      attempt: 0,
+      redrives: 0,
       deadline: Date.now() + NEVER_MS,
-      batchesPerSegment,
+      original: packMessage({ key: Buffer.from(recordId), value: Buffer.from(JSON.stringify(recordId)) }),
+      args: [{ recordId, batchesPerSegment }],
     };
-    return workflow.beginRun(record.recordId, record, 0, resonate.options({ timeout: NEVER_MS }));
+    const lasting = resonate.options({ timeout: NEVER_MS, target });
+    return resonate.register(name, execution).beginRun(recordId, encodeEnvelope(envelope), lasting);
   });
 
 /** The same with the plain workflow. */
 export const executePlain = (batches: number): Promise<Traffic> =>
   execute((resonate) => {
-    const config = {
+    const settings = {
       TOPIC_COMPLETIONS: "completions",
       BATCH_SIZE: 1,
       BATCH_PAUSE_MS: PAUSE_MS,
       SIMULATED_LATENCY_MS: 0,
     };
-    const workflow = createPlainWorkflow({ records: createRecords(batches), producer, config });
+    const workflow = createPlainWorkflow({ records: createRecords(batches), producer, settings });
     return resonate
       .register("workflow", workflow)
       .beginRun("0123456789abcdef0123456789abcdef", "0123456789abcdef0123456789abcdef");

@@ -6,31 +6,35 @@ import { setTimeout } from "node:timers/promises";
 import { type Kafka, logLevel, type Producer } from "kafkajs";
 import { type ResonateProxy, startResonateProxy } from "../src/demo/resonate-proxy.ts";
 import { spawnWorker, type WorkerProcess } from "../src/demo/worker-process.ts";
+import { job } from "../src/jobs/deletion/job.ts";
 import { openRecords, type RecordStore } from "../src/jobs/deletion/records.ts";
 import { createKafka, createProducer } from "../src/kafka/client.ts";
 import { ensureTopics } from "../src/kafka/topics.ts";
 import { silentLog } from "../src/support/log.ts";
-import { type Config, parseConfig } from "../src/worker/settings.ts";
+import { parseJobSettings } from "../src/worker/settings.ts";
 import { externalStack, PLAIN, startStackProcess } from "./processes.ts";
 
-type Settings = Readonly<Record<string, string>>;
+type Env = Readonly<Record<string, string>>;
+
+/** The settings of the job that is measured: the deletion. */
+export type Settings = ReturnType<typeof parseJobSettings<typeof job.settings>>;
 
 export interface LabOptions {
-  readonly settings?: Settings;
+  readonly settings?: Env;
   /** Added to each request by an embedded server, in milliseconds. */
   readonly delayMs?: number;
 }
 
 /** What one measurement plays on: a broker, a server, a row store, topics and groups of its own. */
 export interface Lab extends AsyncDisposable {
-  readonly config: Config;
+  readonly settings: Settings;
   readonly kafka: Kafka;
   readonly producer: Producer;
   readonly records: RecordStore;
   /** Puts a proxy before the server: requests of workers started from now on pass through it. */
   watchRequests(): Promise<ResonateProxy>;
   /** Starts a worker, ours or the plain one, and waits until it is ready. */
-  startWorker(options?: { settings?: Settings; plain?: boolean }): Promise<WorkerProcess>;
+  startWorker(options?: { settings?: Env; plain?: boolean }): Promise<WorkerProcess>;
   /** Makes records of so many batches each and produces their ids; gives them back in order. */
   seed(count: number, options?: { batches?: number; partition?: number }): Promise<string[]>;
 }
@@ -44,7 +48,7 @@ export const openLab = async ({ settings: own = {}, delayMs = 0 }: LabOptions = 
   opened.defer(() => rm(folder, { recursive: true, force: true }));
 
   const run = randomUUID().slice(0, 8);
-  const settings = {
+  const env = {
     KAFKA_BROKERS: stack.kafkaBrokers,
     KAFKA_GROUP_ID: `bench-${run}`,
     TOPIC_SOURCE: `bench-${run}.to-delete`,
@@ -56,29 +60,29 @@ export const openLab = async ({ settings: own = {}, delayMs = 0 }: LabOptions = 
     SIMULATED_FAILURE_RATE: "0",
     ...own,
   };
-  const config = parseConfig(settings);
-  const kafka = createKafka(config, { clientId: "bench", log: silentLog, level: logLevel.NOTHING });
-  await ensureTopics(kafka, config);
+  const settings = parseJobSettings(job, env);
+  const kafka = createKafka(settings, { clientId: "bench", log: silentLog, level: logLevel.NOTHING });
+  await ensureTopics(kafka, settings);
   const producer = createProducer(kafka);
   await producer.connect();
   opened.defer(() => producer.disconnect());
-  const records = opened.use(openRecords(config.RECORDS_DB, { worker: "bench", busyTimeoutMs: 30_000 }));
+  const records = opened.use(openRecords(settings.RECORDS_DB, { worker: "bench", busyTimeoutMs: 30_000 }));
 
-  let resonateUrl = config.RESONATE_URL;
+  let resonateUrl = settings.RESONATE_URL;
   const workers = opened.use(new AsyncDisposableStack());
   const resources = opened.move();
   return {
-    config,
+    settings,
     kafka,
     producer,
     records,
     watchRequests: async () => {
-      const proxy = resources.use(await startResonateProxy(config.RESONATE_URL));
+      const proxy = resources.use(await startResonateProxy(settings.RESONATE_URL));
       resonateUrl = proxy.url;
       return proxy;
     },
     startWorker: async ({ settings: extra = {}, plain = false } = {}) => {
-      const all = { ...settings, RESONATE_URL: resonateUrl, ...extra };
+      const all = { ...env, RESONATE_URL: resonateUrl, ...extra };
       const worker = workers.use(spawnWorker(all, { cwd: folder, ...(plain ? { entry: PLAIN } : {}) }));
       await worker.ready;
       return worker;
@@ -86,7 +90,7 @@ export const openLab = async ({ settings: own = {}, delayMs = 0 }: LabOptions = 
     seed: async (count, { batches = 0, partition } = {}) => {
       const seeding = randomUUID().slice(0, 8);
       const ids = Array.from({ length: count }, (_, i) => `${seeding}-${i}`);
-      if (batches > 0) records.addRows(new Map(ids.map((id) => [id, batches * config.BATCH_SIZE])));
+      if (batches > 0) records.addRows(new Map(ids.map((id) => [id, batches * settings.BATCH_SIZE])));
       const messages = ids.map((id) => ({
         key: id,
         value: JSON.stringify(id),
@@ -94,7 +98,7 @@ export const openLab = async ({ settings: own = {}, delayMs = 0 }: LabOptions = 
       }));
       for (let i = 0; i < count; i += MESSAGES_PER_SEND) {
         await producer.send({
-          topic: config.TOPIC_SOURCE,
+          topic: settings.TOPIC_SOURCE,
           messages: messages.slice(i, i + MESSAGES_PER_SEND),
         });
       }

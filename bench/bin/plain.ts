@@ -1,10 +1,14 @@
+import { job } from "../../src/jobs/deletion/job.ts";
 import { createLog } from "../../src/support/log.ts";
 import { runCommand } from "../../src/support/run-command.ts";
 import { aborted } from "../../src/support/signals.ts";
-import { parseConfig } from "../../src/worker/settings.ts";
+import { parseJobSettings } from "../../src/worker/settings.ts";
 import { startPlain } from "../plain.ts";
 
-await runCommand(async (signal) => {
-  await startPlain(parseConfig(process.env), createLog(`plain ${process.pid}`));
-  await aborted(signal);
-});
+await runCommand(
+  async (signal) => {
+    await startPlain(parseJobSettings(job, process.env), createLog(`plain ${process.pid}`));
+    await aborted(signal);
+  },
+  { help: "Starts the yardstick of the benchmark: the straightforward worker." },
+);

@@ -42,7 +42,7 @@ const measureOnce = async (
   });
   if (contestant === "bare" || contestant === "lean") {
     const client = contestant === "bare" ? "sdk" : "lean";
-    return rateOf(await runBareLoop(lab.config.RESONATE_URL, { count, concurrency, client }));
+    return rateOf(await runBareLoop(lab.settings.RESONATE_URL, { count, concurrency, client }));
   }
   await lab.seed(count);
   const worker = await lab.startWorker({ plain: contestant === "plain" });

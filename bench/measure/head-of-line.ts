@@ -1,6 +1,6 @@
 import { setTimeout } from "node:timers/promises";
-import { createRandom } from "../../src/demo/random.ts";
 import { watchTopic } from "../../src/demo/watch-topic.ts";
+import { createRandom } from "../../src/support/random.ts";
 import { countLines, openLab, until } from "../lab.ts";
 import type { Measurement, Run } from "../measurement.ts";
 import { format, formatSpread, spreadOf } from "../statistics.ts";
@@ -18,7 +18,7 @@ const run = async ({ quick, signal, onProgress }: Run) => {
     settings: { TOPIC_PARTITIONS: "1", SIMULATED_LATENCY_MS: String(STEP_MS), BATCH_SIZE: "1" },
   });
   const worker = await lab.startWorker();
-  await using completed = await watchTopic(lab.kafka, lab.config.TOPIC_COMPLETIONS);
+  await using completed = await watchTopic(lab.kafka, lab.settings.TOPIC_COMPLETIONS);
 
   /** Time from producing a record of one batch to its completion, in milliseconds, one record after the other. */
   const probe = async (what: string, from: number) => {

@@ -34,7 +34,7 @@ const measureRate = async (workers: number, windowMs: number, signal: AbortSigna
     () => started.every(({ lines }) => share.test(lines.findLast((line) => line.includes("joined")) ?? "")),
     { signal },
   );
-  await using completed = await watchTopic(lab.kafka, lab.config.TOPIC_COMPLETIONS);
+  await using completed = await watchTopic(lab.kafka, lab.settings.TOPIC_COMPLETIONS);
   for (let partition = 0; partition < PARTITIONS; partition++) {
     await lab.seed((RECORDS_PER_WORKER * workers) / PARTITIONS, { partition });
   }

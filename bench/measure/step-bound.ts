@@ -1,11 +1,12 @@
-import { Resonate } from "@resonatehq/sdk";
+import { setTimeout } from "node:timers/promises";
+import { job } from "../../src/jobs/deletion/job.ts";
+import type { Deletion } from "../../src/jobs/deletion/message.ts";
 import { createSteps } from "../../src/jobs/deletion/steps.ts";
-import { createWorkflow } from "../../src/jobs/deletion/workflow.ts";
-import { connectLeased } from "../../src/resonate/leases.ts";
-import { createResonateLogger } from "../../src/resonate/log.ts";
 import { silentLog } from "../../src/support/log.ts";
-import { createSemaphore } from "../../src/support/semaphore.ts";
-import { NEVER_MS } from "../../src/worker/step-options.ts";
+import { encodeEnvelope } from "../../src/worker/envelope.ts";
+import { NEVER_MS } from "../../src/worker/execution.ts";
+import { startExecutor } from "../../src/worker/executor.ts";
+import { defineJob, type StepTools, type WorkflowContext } from "../../src/worker/job.ts";
 import { openLab } from "../lab.ts";
 import { watchLeases } from "../lease-watch.ts";
 import type { Measurement, Run } from "../measurement.ts";
@@ -18,87 +19,63 @@ const WAKE_AFTER_MS = 10_000;
 /** Shorter than the last of them has to wait: 500 steps of 200 ms, 16 at once, take 6.3 s. */
 const LEASE_TTL_MS = 2000;
 
-const logger = createResonateLogger(silentLog);
-
 const run = async ({ quick, onProgress }: Run) => {
   const count = quick ? 50 : EXECUTIONS;
   await using lab = await openLab({ settings: { LEASE_TTL_MS: String(LEASE_TTL_MS) } });
-  const { config } = lab;
   const proxy = await lab.watchRequests();
   const leases = watchLeases();
   proxy.onAnswer = leases.onAnswer;
 
   let [running, most, applied] = [0, 0, 0];
-  const network = connectLeased({
-    url: proxy.url,
-    token: "",
-    group: config.RESONATE_GROUP,
-    pid: "bench",
-    ttl: LEASE_TTL_MS,
-    logger,
-  });
-  const resonate = new Resonate({ network, pid: "bench", ttl: LEASE_TTL_MS, logger });
-  const steps = createSteps({
+  const effects = {
+    simulateTrouble: async () => {
+      running += 1;
+      most = Math.max(most, running);
+      await setTimeout(STEP_MS);
+    },
     records: {
-      deleteBatch: ({ batch }) => {
+      deleteBatch: async ({ batch }: { batch: number }) => {
         running -= 1;
         applied += 1;
         return { deleted: 1, rowsRemain: batch === 0, repeated: false };
       },
     },
+  };
+  const wakeAt = Date.now() + WAKE_AFTER_MS;
+  /** The deletion's steps, in an order in which all executions wake at the same moment. */
+  const measured = defineJob({
+    ...job,
+    open: () => effects,
+    createSteps: (_: object, tools: StepTools, settings: { readonly BATCH_SIZE: number }) =>
+      createSteps(effects, tools, settings),
+    createWorkflow: ({ deleteBatch }) =>
+      function* workflow(ctx: WorkflowContext, deletion: Deletion): Generator<unknown, void, unknown> {
+        yield* ctx.run(deleteBatch, deletion, 0);
+        yield* ctx.sleep(Math.max(0, wakeAt - Date.now()));
+        yield* ctx.run(deleteBatch, deletion, 1);
+      },
+  });
+  await using executor = await startExecutor({
+    job: measured,
+    settings: { ...lab.settings, RESONATE_URL: proxy.url, STEP_CONCURRENCY },
+    name: "bench",
+    effects,
     producer: lab.producer,
-    topics: {
-      source: config.TOPIC_SOURCE,
-      completions: config.TOPIC_COMPLETIONS,
-      deadLetters: config.TOPIC_DEAD_LETTERS,
-    },
-    batchSize: 1,
-    running: createSemaphore(STEP_CONCURRENCY),
-    latencyMs: STEP_MS,
-    failureRate: 0,
-    random: () => 0.5,
-    // The first thing a batch does once it runs is to look at the clock.
-    now: () => {
-      running += 1;
-      most = Math.max(most, running);
-      return Date.now();
-    },
+    untilReachable: (reach) => reach(),
     log: silentLog,
   });
-  const wakeAt = Date.now() + WAKE_AFTER_MS;
-  const workflow = resonate.register(
-    createWorkflow(steps, {
-      target: network.match(config.RESONATE_GROUP),
-      get pauseMs() {
-        return wakeAt - Date.now();
-      },
-      maxAttempts: 1,
-      retryDelayMs: 1000,
-    }),
-  );
-  for (const step of Object.values(steps)) resonate.register(step);
 
   onProgress(0.1, `${count} executions of two batches`);
-  try {
-    const handles = await Promise.all(
-      Array.from({ length: count }, (_, i) => {
-        const recordId = `${config.KAFKA_GROUP_ID}-${i}`;
-        const record = {
-          recordId,
-          partition: 0,
-          offset: String(i),
-          attempt: 0,
-          deadline: Date.now() + NEVER_MS,
-          batchesPerSegment: 5,
-        };
-        return workflow.beginRun(recordId, record, 0, resonate.options({ timeout: NEVER_MS }));
-      }),
-    );
-    onProgress(0.3, "all are begun");
-    await Promise.all(handles.map((handle) => handle.result()));
-  } finally {
-    await resonate.stop();
-  }
+  const begun = await Promise.all(
+    Array.from({ length: count }, (_, i) => {
+      const id = `${lab.settings.KAFKA_GROUP_ID}-${i}`;
+      const place = { partition: 0, offset: String(i), redrives: 0, original: null };
+      const args = [{ recordId: id, batchesPerSegment: 5 }];
+      return executor.begin(id, encodeEnvelope({ id, ...place, deadline: Date.now() + NEVER_MS, args }));
+    }),
+  );
+  onProgress(0.3, "all are begun");
+  await Promise.all(begun.map(({ ended }) => ended()));
   const { lost, refused, mostHeld, heartbeats } = leases;
   return {
     findings: [
@@ -113,7 +90,7 @@ const run = async ({ quick, onProgress }: Run) => {
         seen: `${lost} leases lost, ${refused} requests refused, ${applied} batches for ${count} records of two, lease ${LEASE_TTL_MS / 1000} s`,
       },
     ],
-    notes: [`${heartbeats} heartbeats were sent: one for each record that is awake, three to a lease.`],
+    notes: [`${heartbeats} heartbeats were sent: one for all records that are awake, three to a lease.`],
     tables: [],
     plots: [],
     samples: { executions: count, most, mostHeld, lost, refused, applied, heartbeats },

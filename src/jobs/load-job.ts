@@ -1,6 +1,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import type { Scenario } from "../crash-test/scenario.ts";
 import { SettingsError } from "../support/settings.ts";
 import type { AnyJob } from "../worker/job.ts";
 
@@ -8,7 +9,7 @@ const folder = new URL("./", import.meta.url);
 const fileOf = (name: string) => new URL(`${name}/job.ts`, folder);
 
 /** The job of a command that names none. */
-const DEFAULT_JOB = "deletion";
+export const DEFAULT_JOB = "deletion";
 
 /** The names of all jobs: the folders beside this file that hold a `job.ts`. */
 export const listJobs = (): string[] =>
@@ -46,4 +47,22 @@ const importJob = async (file: URL, name: string): Promise<AnyJob> => {
   throw new SettingsError([
     `${name}: expected a file that exports a job as 'job', got ${existsSync(file) ? "another" : "none"}`,
   ]);
+};
+
+const isScenario = (value: unknown): value is Scenario<object> =>
+  value !== null && typeof value === "object" && "effects" in value && "expect" in value;
+
+/**
+ * Loads the scenario of a job's crash test: what the `crash-test.ts` of its folder exports as `scenario`.
+ *
+ * @param name of a job that `listJobs` names
+ * @throws {SettingsError} when its folder has no such file, or its file exports no scenario
+ */
+export const loadScenario = async (name: string): Promise<Scenario<object>> => {
+  const file = new URL(`${name}/crash-test.ts`, folder);
+  if (existsSync(file)) {
+    const { scenario }: { scenario?: unknown } = await import(file.href);
+    if (isScenario(scenario)) return scenario;
+  }
+  throw new SettingsError([`src/jobs/${name}/crash-test.ts: expected a file with an export 'scenario'`]);
 };

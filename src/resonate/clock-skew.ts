@@ -1,5 +1,6 @@
-import { isSuccess, type Request, type Response } from "@resonatehq/sdk";
+import { isSuccess, type Response } from "@resonatehq/sdk";
 import type { Log } from "../support/log.ts";
+import { PULSE_ID } from "./request.ts";
 
 /** A difference that matters, and a change of it that is told, in milliseconds. */
 const SKEW_MS = 2000;
@@ -10,8 +11,8 @@ const MAX_ROUND_TRIP_MS = 1000;
 export interface ClockSkew {
   /** By how much the server's clock is ahead, in milliseconds; `undefined` before the first comparison. */
   readonly ms: number | undefined;
-  /** To be told of every answer, and when its request was sent, in milliseconds since 1970. */
-  readonly onAnswer: (request: Request, response: Response, sentAt: number) => void;
+  /** To be told of every answer, and of when its request was sent, in milliseconds since 1970. */
+  readonly onAnswer: (response: Response, sentAt: number) => void;
 }
 
 /**
@@ -26,11 +27,12 @@ export const watchClockSkew = (log: Log, now: () => number = Date.now): ClockSke
     get ms() {
       return skew;
     },
-    onAnswer: (request, response, sentAt) => {
+    onAnswer: (response, sentAt) => {
       const roundTrip = now() - sentAt;
       if (!isSuccess(response) || roundTrip > MAX_ROUND_TRIP_MS) return;
       const isNew = response.kind === "task.create" && response.data.task?.version === 1;
-      const isPulse = request.kind === "promise.create" && response.kind === "promise.create";
+      // Other promises that are created may have been there before.
+      const isPulse = response.kind === "promise.create" && response.data.promise.id.startsWith(PULSE_ID);
       if (!isNew && !isPulse) return;
       skew = Math.round(response.data.promise.createdAt - (sentAt + roundTrip / 2));
       if (Math.abs(skew - told) <= SKEW_MS) return;

@@ -8,14 +8,20 @@ import {
 } from "@resonatehq/sdk";
 import type { Log } from "../support/log.ts";
 import { watchClockSkew } from "./clock-skew.ts";
-import { createEvents } from "./events.ts";
+import { createEvents, type Events } from "./events.ts";
 import { createHandOver, type HandOver } from "./hand-over.ts";
 import { createHistory, type History } from "./history.ts";
-import { createHttpSend } from "./http-send.ts";
+import { createHttpSend, type HttpSend } from "./http-send.ts";
 import { keepLeases } from "./leases.ts";
 import { isPulse, watchLiveness } from "./liveness.ts";
 import { createPauses } from "./pauses.ts";
 import { failOnRefusal } from "./refusals.ts";
+
+/** What leads to a server and back. */
+export interface Transport {
+  readonly events: Events;
+  readonly http: HttpSend;
+}
 
 export interface ConnectionOptions {
   readonly url: string;
@@ -35,6 +41,8 @@ export interface ConnectionOptions {
   readonly onReconnected?: () => void;
   /** Throws when the server refuses what every worker asks of it. */
   readonly assertFit: (send: Send) => Promise<void>;
+  /** In place of HTTP to `url`. */
+  readonly transport?: Transport | undefined;
 }
 
 /** A Resonate network that keeps the lease of every execution that runs in this process, and can hand them back. */
@@ -51,9 +59,11 @@ export interface Connection extends Network, Pick<HandOver, "drain" | "handBack"
 export const connect = (options: ConnectionOptions): Connection => {
   const { url, token, group, pid, ttl, logger, log, assertFit } = options;
   const { onAnswer = () => {}, onReconnected = () => {} } = options;
-  const events = createEvents({ url, token, group, pid, logger });
+  const { events, http } = options.transport ?? {
+    events: createEvents({ url, token, group, pid, logger }),
+    http: createHttpSend({ url, token, logger }),
+  };
   events.onReconnected = onReconnected;
-  const http = createHttpSend({ url, token, logger });
   const history = createHistory();
   const pauses = createPauses(log);
 
@@ -63,7 +73,7 @@ export const connect = (options: ConnectionOptions): Connection => {
     try {
       const response = await http.send(request);
       onAnswer(request, response, Date.now() - sentAt);
-      skew.onAnswer(request, response, sentAt);
+      skew.onAnswer(response, sentAt);
       // It forgets an execution that is given up, so the others come first.
       history.onAnswer(request, response);
       pauses.onAnswer(request, response);

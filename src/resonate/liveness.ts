@@ -1,6 +1,6 @@
 import type { Logger, Message, Send } from "@resonatehq/sdk";
 import type { Events } from "./events.ts";
-import { INTERNAL_ID, requestHead } from "./request.ts";
+import { INTERNAL_ID, PULSE_ID, requestHead } from "./request.ts";
 
 /** How often the stream is looked at, in milliseconds. */
 const CHECK_MS = 1000;
@@ -12,8 +12,6 @@ const MIN_SILENCE_MS = 10_000;
 const SILENT_INTERVALS = 2.5;
 /** A worker that dies is written to no longer than this, in milliseconds. */
 const PULSE_LIFE_MS = 900_000;
-
-const PULSE_ID = `${INTERNAL_ID}pulse${INTERNAL_ID}`;
 
 export interface LivenessOptions {
   readonly send: Send;

@@ -4,10 +4,14 @@ import type { Log } from "../support/log.ts";
 /** Between two lines about the same trouble: an outage of the server fails every request of every execution. */
 const SAME_LINE_INTERVAL_MS = 5000;
 
+/** Said once more, by another part of the SDK (0.11.5), of what has just been said. */
+const ECHOES: ReadonlySet<string> = new Set(["onMessage failed", "executeUntilBlocked failed"]);
+
 /** The SDK's warnings and errors as lines of `log`; what repeats is shown at most every five seconds. */
 export const createResonateLogger = (log: Log): Logger => {
   const shownAt = new Map<string, number>();
   const show = (write: (line: string) => void, fields: Record<string, unknown>, message: string) => {
+    if (ECHOES.has(message)) return;
     const line = typeof fields.error === "string" ? `${message}: ${fields.error}` : message;
     const now = Date.now();
     if (now - (shownAt.get(line) ?? 0) < SAME_LINE_INTERVAL_MS) return;

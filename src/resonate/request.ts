@@ -12,3 +12,6 @@ export const requestHead = (): RequestHead => ({ corrId: randomUUID(), version: 
  * takes such an id as it is.
  */
 export const INTERNAL_ID = "\u001f";
+
+/** Begins the ids of promises by which a worker notices that it is still sent messages: see liveness.ts. */
+export const PULSE_ID = `${INTERNAL_ID}pulse${INTERNAL_ID}`;

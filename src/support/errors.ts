@@ -9,7 +9,7 @@ export const describe = (thrown: unknown): string => {
   // A cause may be no error, or close a circle.
   for (let depth = 0; error !== undefined && depth < 5; depth++) {
     const { message, name } = toError(error);
-    const text = (message || name).replace(/\s*\n\s*/g, " ");
+    const text = String(message || name).replace(/\s*\n\s*/g, " ");
     if (!messages.some((earlier) => earlier.includes(text))) messages.push(text);
     error = error instanceof Error ? error.cause : undefined;
   }

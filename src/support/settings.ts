@@ -112,7 +112,9 @@ export const parseSettings = <S extends Schema>(
   const entries = Object.entries(schema);
   const values = Object.fromEntries(entries.map(([name, setting]) => [name, read(name, setting)]));
   faults.push(
-    ...check(Object.fromEntries(entries.map(([name, { fallback }]) => [name, env[name] ?? fallback]))),
+    ...check(
+      Object.fromEntries(entries.map(([name, { fallback }]) => [name, (env[name] ?? fallback).trim()])),
+    ),
   );
   if (faults.length > 0) throw new SettingsError(faults);
   // Each value came from the parser the schema holds under its name; fromEntries forgets which.

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import {
   Codec,
   isSuccess,
@@ -53,6 +54,14 @@ export interface BeginOptions {
   readonly assertFit: () => Promise<void>;
 }
 
+/** What a call of `begin` has found under its id. */
+interface Found {
+  readonly id: string;
+  promise?: PromiseRecord;
+  /** Whether its task was leased for the first time, by this call. */
+  isNew?: boolean;
+}
+
 const codec = new Codec();
 
 /** The status that the server gave, in an error of the SDK (exceptions.js of 0.11.5, which exports no class). */
@@ -69,63 +78,50 @@ const isOwnFault = (error: Error): boolean => error.name === "ResonateError" && 
  * finished or has failed, and for a promise of somebody else. The server's answers tell them apart.
  */
 export const createBegin = ({ name, beginRun, assertFit }: BeginOptions): Beginnings => {
-  /** The promises that were there before, by id, of executions that are being started. */
-  const found = new Map<string, PromiseRecord | undefined>();
+  /** One for each call: the same id may be asked for twice at the same moment. */
+  const asking = new AsyncLocalStorage<Found>();
 
-  const note = (promise: PromiseRecord) => {
-    if (found.has(promise.id)) found.set(promise.id, promise);
+  const note = (promise: PromiseRecord, isNew: boolean) => {
+    const found = asking.getStore();
+    if (found?.id === promise.id) Object.assign(found, { promise, isNew });
   };
-  const judge = (promise: PromiseRecord | undefined): Omit<Begun, "ended"> => {
+  const judge = ({ promise, isNew }: Found): Omit<Begun, "ended"> => {
     if (promise === undefined) return { outcome: "started" };
     if (decodeCall(promise.param).func !== name)
       return { outcome: "taken", service: promise.tags[SERVICE_TAG] };
+    if (isNew) return { outcome: "started" };
     if (promise.state === "pending") return { outcome: "running" };
     if (promise.state === "resolved") return { outcome: "finished" };
     return { outcome: "failed", error: codec.decode(promise.value) };
   };
-  const judgeFailure = async (id: string, thrown: unknown): Promise<Begun> => {
+  const judgeFailure = async (found: Found, thrown: unknown): Promise<Begun> => {
     const error = toError(thrown);
     const status = statusOf(error);
-    const before = found.get(id);
-    const isTaken = status === 422 || (before !== undefined && judge(before).outcome === "taken");
-    if (isTaken) return { outcome: "taken", service: before?.tags[SERVICE_TAG], ended: async () => {} };
+    const isTaken = status === 422 || judge(found).outcome === "taken";
+    if (isTaken)
+      return { outcome: "taken", service: found.promise?.tags[SERVICE_TAG], ended: async () => {} };
     if (status === undefined ? !isOwnFault(error) : !isRefusal(status)) throw error;
     await assertFit();
     throw new RefusedError(status ?? 0, error.message);
   };
-  const beginOne = async (id: string, text: string): Promise<Begun> => {
-    found.set(id, undefined);
-    try {
-      const handle = await beginRun(id, text);
-      return { ...judge(found.get(id)), ended: () => handle.result() };
-    } catch (error) {
-      return await judgeFailure(id, error);
-    } finally {
-      found.delete(id);
-    }
-  };
-  /** By id, since answers are told apart by it. */
-  const beginning = new Map<string, Promise<Begun>>();
 
   return {
     onAnswer: (request, response) => {
       if (!isSuccess(response)) return;
-      if (response.kind === "promise.register_listener") note(response.data.promise);
+      if (response.kind === "promise.register_listener") note(response.data.promise, false);
       if (request.kind !== "task.create" || response.kind !== "task.create") return;
       const { task, promise } = response.data;
-      // The first lease of a task is that of its creation.
-      if (task?.state !== "acquired" || task.version > 1) note(promise);
+      // The first lease of a task is that of its creation, or of somebody else's task that nobody had taken yet.
+      note(promise, task?.state === "acquired" && task.version <= 1);
     },
     begin: async (id, text) => {
-      const other = beginning.get(id);
-      if (other !== undefined) {
-        // What comes of one message holds for another with its id that comes meanwhile.
-        const begun = await other;
-        return begun.outcome === "started" ? { ...begun, outcome: "running" } : begun;
+      const found: Found = { id };
+      try {
+        const handle = await asking.run(found, () => beginRun(id, text));
+        return { ...judge(found), ended: () => handle.result() };
+      } catch (error) {
+        return await judgeFailure(found, error);
       }
-      const begun = beginOne(id, text).finally(() => beginning.delete(id));
-      beginning.set(id, begun);
-      return begun;
     },
   };
 };

@@ -1,6 +1,8 @@
 import { type Context, Never, type PromiseRecord } from "@resonatehq/sdk";
 import type { History } from "../resonate/history.ts";
 import { sleep } from "../resonate/sleep.ts";
+import { describe, toError } from "../support/errors.ts";
+import { tell } from "./telemetry.ts";
 
 /** Tag of a step's promise: its idempotency key. */
 export const KEY_TAG = "idempotency-key";
@@ -22,6 +24,12 @@ class PoisonError extends Error {
 const named = <F extends () => unknown>(name: string, work: F): F =>
   Object.defineProperty(work, "name", { value: name });
 
+/** The error with what caused it in its message: the SDK's codec keeps name, message and stack, and no cause. */
+const withCauses = (error: Error): Error =>
+  error.cause === undefined
+    ? error
+    : Object.assign(new Error(describe(error), { cause: error }), { name: error.name });
+
 export interface CheckpointOptions {
   /** Of all promises of the execution. */
   readonly lasting: { readonly timeout: number; readonly target: string };
@@ -31,6 +39,8 @@ export interface CheckpointOptions {
   readonly maxTakeovers: number;
   /** The name of this worker. */
   readonly worker: string;
+  /** The message that the execution works on. */
+  readonly messageId: string;
 }
 
 /** The checkpoints of one execution. */
@@ -51,7 +61,7 @@ export interface Checkpoints {
  */
 export const createCheckpoints = (
   ctx: Context,
-  { lasting, history, maxTakeovers, worker }: CheckpointOptions,
+  { lasting, history, maxTakeovers, worker, messageId }: CheckpointOptions,
 ): Checkpoints => {
   // Retries are the step runner's: the SDK could not tell an outage from a failure.
   const once = ctx.options({ ...lasting, retryPolicy: new Never() });
@@ -62,6 +72,7 @@ export const createCheckpoints = (
     const was =
       recorded?.tags[KEY_TAG] ?? (recorded?.tags[TIMER_TAG] === "true" ? "a sleep" : "something else");
     const order = `the workflow has come to ${what}, where ${was} is recorded`;
+    tell("execution.order-changed", { id: messageId, executionId: ctx.id, reason: order });
     const remedy = "give a changed workflow another version";
     yield* ctx.panic(true, `${order}: its order has changed under version ${ctx.info.version}; ${remedy}`);
   }
@@ -76,7 +87,11 @@ export const createCheckpoints = (
       const guarded = named(step, async () => {
         const recorded = history.find(ctx.id, call.id);
         const takeovers = recorded === undefined ? 0 : lease - Number(recorded.tags[LEASE_TAG]);
-        if (takeovers < maxTakeovers) return work();
+        if (takeovers < maxTakeovers) {
+          return work().catch((error) => {
+            throw withCauses(toError(error));
+          });
+        }
         throw new PoisonError(
           `step ${key} was begun ${takeovers} times and never came to an end: it may kill its worker`,
         );

@@ -65,8 +65,17 @@ interface Planned {
 /** What to start an execution with, or why there is none. */
 type Plan = Planned | { readonly ok: false; readonly reason: string; readonly detail: string };
 
+/** What the job reads. A job that breaks its word and throws must not stop a partition with one message. */
+const readSafely = (read: DispatchOptions["read"], message: KafkaMessage): Reading<unknown> => {
+  try {
+    return read(message);
+  } catch (error) {
+    return { ok: false, reason: "read-failed", detail: describe(error) };
+  }
+};
+
 const plan = (read: DispatchOptions["read"], message: KafkaMessage, partition: number): Plan => {
-  const reading = read(message);
+  const reading = readSafely(read, message);
   if (!reading.ok) return reading;
   const { id, input } = reading;
   const bad = checkId(id);

@@ -5,7 +5,7 @@ import { KEY_TAG, WORKER_TAG } from "./checkpoint.ts";
 import { isHeard, tell } from "./telemetry.ts";
 
 /** The id of the message that an execution works on. */
-export const messageIdOf = (executionId: string): string =>
+const messageIdOf = (executionId: string): string =>
   executionId.split(":", 1)[0]?.split(INTERNAL_ID, 1)[0] ?? executionId;
 
 const of = (executionId: string) => ({ id: messageIdOf(executionId), executionId });

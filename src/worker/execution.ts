@@ -1,4 +1,5 @@
 import { Codec, type Context } from "@resonatehq/sdk";
+import { describe, toError } from "../support/errors.ts";
 import { type CheckpointOptions, createCheckpoints } from "./checkpoint.ts";
 import { decodeEnvelope, type Envelope, encodeEnvelope } from "./envelope.ts";
 import { idempotencyKey } from "./idempotency-key.ts";
@@ -18,7 +19,7 @@ export const NEVER_MS = 100 * 365 * 24 * 3_600_000;
 export const executionName = (job: string, topic: string): string => `${job}:${topic}`;
 
 /** The step that sends the message of a failed execution to the dead letters. */
-export const DEAD_LETTER_STEP = "enqueueDeadLetter";
+const DEAD_LETTER_STEP = "enqueueDeadLetter";
 
 export interface ExecutionOptions extends Pick<CheckpointOptions, "history" | "maxTakeovers" | "worker"> {
   readonly job: string;
@@ -46,6 +47,20 @@ const codec = new Codec();
 const asReplayed = (value: unknown): unknown => codec.decode(codec.encode(value));
 
 /**
+ * What was thrown, as an error that can be kept. With one that cannot, the SDK hands the execution back, the server
+ * hands it out again, and so on for ever.
+ */
+const asKept = (thrown: unknown): Error => {
+  const error = toError(thrown);
+  try {
+    codec.encode(error);
+    return error;
+  } catch {
+    return new Error(describe(error));
+  }
+};
+
+/**
  * Makes the durable execution of a message: the job's workflow, with everything around its steps that is not the
  * job's. Registered at the SDK under `name`.
  */
@@ -61,7 +76,7 @@ export const createExecution = (options: ExecutionOptions) => {
     // The target everywhere, though a step runs where its execution does: without one the SDK tries to read its default
     // as a URL, and throws and catches an error for that.
     const lasting = { timeout: NEVER_MS, target };
-    const checkpoints = createCheckpoints(ctx, { lasting, history, maxTakeovers, worker });
+    const checkpoints = createCheckpoints(ctx, { lasting, history, maxTakeovers, worker, messageId: id });
 
     const nextKey = (step: string): string => {
       const call = calls[step] ?? 0;
@@ -84,7 +99,12 @@ export const createExecution = (options: ExecutionOptions) => {
           message: { id, partition, offset },
         };
         const call = { name: own, key, messageId: id, executionId: ctx.id, deadline };
-        const work = () => runner.run(call, (attempt) => step({ ...given, attempt }, ...args));
+        const work = () =>
+          runner
+            .run(call, (attempt) => step({ ...given, attempt }, ...args))
+            .catch((error) => {
+              throw asKept(error);
+            });
         try {
           // The codec gives back what it was given, as far as it is JSON.
           return asReplayed(yield* checkpoints.run(own, key, work)) as Awaited<ReturnType<typeof step>>;
@@ -122,7 +142,7 @@ export const createExecution = (options: ExecutionOptions) => {
           runner.run(call, () => sendDeadLetter(envelope, error)),
         );
       }
-      throw error;
+      throw asKept(error);
     }
   };
 };

@@ -1,6 +1,6 @@
 import { Resonate, type Send } from "@resonatehq/sdk";
 import type { Producer } from "kafkajs";
-import { connect, endedIn } from "../resonate/connection.ts";
+import { connect, endedIn, type Transport } from "../resonate/connection.ts";
 import { createResonateLogger } from "../resonate/log.ts";
 import { requestHead } from "../resonate/request.ts";
 import type { Log } from "../support/log.ts";
@@ -29,6 +29,10 @@ export interface ExecutorOptions {
   /** Waits until what it is given succeeds. */
   readonly untilReachable: (reach: () => Promise<void>) => Promise<void>;
   readonly log: Log;
+  /** In place of HTTP to RESONATE_URL. */
+  readonly transport?: Transport;
+  /** Waits so many milliseconds between two tries of a step. */
+  readonly sleep?: (ms: number) => Promise<unknown>;
 }
 
 /** The part of a worker that runs executions. */
@@ -75,6 +79,7 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
     logger,
     log,
     assertFit: claim,
+    transport: options.transport,
     onReconnected: () => void tryBeginLostAgain({ send: connection.send, begin, inFlight, log }),
     onAnswer: (request, response, ms) => {
       tellOfExecutions(request, response, ms);
@@ -109,6 +114,7 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
     maxAttempts: settings.STEP_MAX_ATTEMPTS,
     retryDelayMs: settings.RETRY_DELAY_MS,
     now: Date.now,
+    ...(options.sleep && { sleep: options.sleep }),
     isOurs: (executionId) => connection.holds(executionId),
     onOutage: (executionId) => void connection.handBack(executionId).catch(() => {}),
     log,

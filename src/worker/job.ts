@@ -109,7 +109,7 @@ export interface JobDefaults {
 }
 
 /** What a job opens its effects with. */
-export interface OpenOptions {
+interface OpenOptions {
   /** Closes what is registered here when the worker stops. */
   readonly resources: AsyncDisposableStack;
   /** The worker's name, unique among all workers. */

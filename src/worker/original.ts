@@ -36,17 +36,15 @@ const isOriginalOf = (letter: KafkaMessage, found: KafkaMessage, without: string
 
 /** What stands at a letter's place, or `undefined` when that is no longer its original. */
 const fetchOriginal = async (
-  reader: TopicReader,
   letter: KafkaMessage,
   without: string,
+  reader: TopicReader,
 ): Promise<KafkaMessage | undefined> => {
-  const [topic, partition, offset] = [
-    read(letter, "topic"),
-    Number(read(letter, "partition")),
-    read(letter, "offset"),
-  ];
+  const topic = read(letter, "topic");
+  const offset = read(letter, "offset");
   if (topic === undefined || offset === undefined || !/^\d{1,19}$/.test(offset)) return;
   const start = BigInt(offset);
+  const partition = Number(read(letter, "partition"));
   const extent = (await reader.extents(topic)).get(partition);
   if (extent === undefined || start < extent.start || start >= extent.end) return;
   for await (const { messages } of reader.read(topic, partition, { start, end: start + 1n })) {
@@ -56,21 +54,28 @@ const fetchOriginal = async (
   return;
 };
 
-/**
- * The message as it was before it became a dead letter, byte for byte; fetched from its place where the letter lacks
- * part of it. `undefined` when it is no longer there. One whose execution failed counts its redrives up, and with them
- * its execution's id, since the failed promise would only give its failure again. A count that could not be read is
- * dropped: it would only be refused again.
- */
-export const toOriginal = async (letter: KafkaMessage, reader: TopicReader): Promise<Message | undefined> => {
+/** The letter itself, or, where it lacks part of its original, what it was written for; `undefined` when that is gone. */
+export const findOriginal = async (
+  letter: KafkaMessage,
+  reader: TopicReader,
+): Promise<KafkaMessage | undefined> => {
   const without = read(letter, "without");
-  const original = without === undefined ? letter : await fetchOriginal(reader, letter, without);
-  if (original === undefined) return;
-  const headers: IHeaders = withoutOwnHeaders(writableHeaders(original.headers));
+  return without === undefined ? letter : fetchOriginal(letter, without, reader);
+};
+
+/**
+ * The message as it was before it became a dead letter, byte for byte. One whose execution failed counts its redrives
+ * up, and with them its execution's id, since the failed promise would only give its failure again. A count that could
+ * not be read is dropped: it would only be refused again.
+ *
+ * @param found what `findOriginal` gives
+ */
+export const toOriginal = (letter: KafkaMessage, found = letter): Message => {
+  const headers: IHeaders = withoutOwnHeaders(writableHeaders(found.headers));
   const reason = readReason(letter);
   if (reason === INVALID_REDRIVE_COUNT) delete headers[REDRIVES_HEADER];
   if (reason === EXECUTION_FAILED) {
-    headers[REDRIVES_HEADER] = String(Number(original.headers?.[REDRIVES_HEADER] ?? 0) + 1);
+    headers[REDRIVES_HEADER] = String(Number(found.headers?.[REDRIVES_HEADER] ?? 0) + 1);
   }
-  return { key: original.key, value: original.value, headers };
+  return { key: found.key, value: found.value, headers };
 };

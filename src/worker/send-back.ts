@@ -1,7 +1,7 @@
 import kafkajs, { type KafkaMessage, type Message, type Producer } from "kafkajs";
 import { isTooLarge, orOutage } from "../kafka/client.ts";
 import type { TopicReader } from "../kafka/topic-reader.ts";
-import { placeOf, toOriginal } from "./original.ts";
+import { findOriginal, placeOf, toOriginal } from "./original.ts";
 
 const { GZIP, None } = kafkajs.CompressionTypes;
 
@@ -46,8 +46,8 @@ export const sendBack = async (
   const staying: Staying[] = [];
   const going: { letter: KafkaMessage; message: Message }[] = [];
   for (const letter of letters) {
-    const message = await toOriginal(letter, reader);
-    if (message) going.push({ letter, message });
+    const found = await findOriginal(letter, reader);
+    if (found) going.push({ letter, message: toOriginal(letter, found) });
     else staying.push({ letter, why: `its original is gone from ${placeOf(letter)}` });
   }
 

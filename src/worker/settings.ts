@@ -148,16 +148,21 @@ const RENAMED = {
 export type WorkerSettings = Settings<typeof commonSchema & ReturnType<typeof jobSchema>>;
 
 /** A job as far as its settings go. */
-interface WithSettings<S extends Schema> {
+export interface WithSettings<S extends Schema> {
   readonly defaults: JobDefaults;
   readonly settings: S;
 }
 
-/** All settings of a job: common ones, those that every job has, and its own. */
-export const schemaOf = <S extends Schema>({ defaults, settings }: WithSettings<S>) => ({
-  ...commonSchema,
+/** The settings whose defaults are the job's: those that every job has, and its own. */
+export const ownSchemaOf = <S extends Schema>({ defaults, settings }: WithSettings<S>) => ({
   ...jobSchema(defaults),
   ...settings,
+});
+
+/** All settings of a job: the common ones and those whose defaults are its own. */
+export const schemaOf = <S extends Schema>(job: WithSettings<S>) => ({
+  ...commonSchema,
+  ...ownSchemaOf(job),
 });
 
 /**

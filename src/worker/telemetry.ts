@@ -52,6 +52,8 @@ export interface Events {
   "execution.ended": OfExecution & { outcome: "finished" | "failed"; ms: number };
   /** An execution was handed back to the server: on a stop, in an outage, or where it cannot go on. */
   "execution.handed-back": OfExecution;
+  /** A workflow has come another way than is recorded of it, and goes no further here. */
+  "execution.order-changed": OfExecution & { reason: string };
   /** The server gave an execution of this worker to another one, or does not know it any more. */
   "lease.lost": OfExecution;
 

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { executeOurs, executePlain } from "../../bench/in-memory.ts";
-import { defaults } from "../../src/worker/settings.ts";
+import { settings } from "../../src/jobs/deletion/settings.ts";
 
-const segment = Number(defaults.BATCHES_PER_SEGMENT);
+const segment = Number(settings.BATCHES_PER_SEGMENT.fallback);
 
 test("A long record costs no more requests per batch than a short one", async () => {
   const [short, long] = await Promise.all([executeOurs(10, segment), executeOurs(100, segment)]);

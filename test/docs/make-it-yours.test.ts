@@ -33,7 +33,16 @@ test("the page shows each file of the folder that it copies", () => {
   assert.deepEqual([...copied.difference(names)], []);
 });
 
-test("the job on the page passes the linter and the check of types, and is found by its name", (t) => {
+/** Loads the job by its name and crashes it at every point, and again at some points of what follows. */
+const CRASH = `
+  import { crashEverywhere } from "./src/crash-test/crash-everywhere.ts";
+  import { loadJob, loadScenario } from "./src/jobs/load-job.ts";
+  const { failures, points } = await crashEverywhere(await loadJob(["mine"]), await loadScenario("mine"), { maxPairs: 20 });
+  if (failures.length > 0 || points < 50) throw new Error(JSON.stringify({ points, failures }));
+  process.exit();
+`;
+
+test("the job on the page passes the linter, the check of types and the crash test", (t) => {
   const cwd = follow(t);
   const run = (command: string, args: readonly string[]) => {
     const { status, stdout, stderr } = spawnSync(command, args, { cwd, encoding: "utf8", timeout: 120_000 });
@@ -42,6 +51,5 @@ test("the job on the page passes the linter and the check of types, and is found
   const tool = (name: string) => join(root, "node_modules/.bin", name);
   run(tool("biome"), ["check", "--error-on-warnings", "--vcs-enabled=false", "src/jobs/mine"]);
   run(tool("tsc"), []);
-  const load = 'import { loadJob } from "./src/jobs/load-job.ts"; await loadJob(["mine"]);';
-  run(process.execPath, ["--input-type=module", "-e", load]);
+  run(process.execPath, ["--input-type=module", "-e", CRASH]);
 });

@@ -1,5 +1,5 @@
 import type { TestContext } from "node:test";
-import { Constant, type Context, LocalNetwork, type Logger, Resonate } from "@resonatehq/sdk";
+import { LocalNetwork, type Logger, type Request, Resonate, type Response } from "@resonatehq/sdk";
 import { createResonateLogger } from "../../src/resonate/log.ts";
 import { silentLog } from "../../src/support/log.ts";
 
@@ -8,9 +8,19 @@ export const silent: Logger = createResonateLogger(silentLog);
 /** How often timers are looked at; the network's own clock ticks once a second. */
 const TICK_MS = 5;
 
-/** An SDK with a whole server in this process's memory, for one test. */
-export const startLocalResonate = (t: TestContext, group = "default"): Resonate => {
+/** An SDK with a whole server in this process's memory, for one test. `onAnswer` is told of what it is asked. */
+export const startLocalResonate = (
+  t: TestContext,
+  group = "default",
+  onAnswer: (request: Request, response: Response) => void = () => {},
+): Resonate => {
   const network = new LocalNetwork({ group });
+  const { send } = network;
+  network.send = async (request) => {
+    const response = await send(request);
+    if (request.kind !== "debug.tick") onAnswer(request, response);
+    return response;
+  };
   const resonate = new Resonate({ network, logger: silent });
   const clock = setInterval(() => {
     const head = { corrId: "", version: "" };
@@ -21,17 +31,4 @@ export const startLocalResonate = (t: TestContext, group = "default"): Resonate 
     await resonate.stop();
   });
   return resonate;
-};
-
-/** A context as the SDK gives it to the step `id` at its n-th attempt. */
-export const makeContext = async (t: TestContext, id: string, attempt = 1): Promise<Context> => {
-  const resonate = startLocalResonate(t);
-  const { promise, resolve } = Promise.withResolvers<Context>();
-  const step = async (ctx: Context) => {
-    if (ctx.info.attempt < attempt) throw new Error("not yet");
-    resolve(ctx);
-  };
-  const options = resonate.options({ retryPolicy: new Constant({ delay: 0 }) });
-  await resonate.register("step", step).run(id, options);
-  return promise;
 };

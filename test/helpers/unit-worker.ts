@@ -1,8 +1,9 @@
 import { randomUUID } from "node:crypto";
 import type { TestContext } from "node:test";
-import { type Logger, type Request, Resonate, type Response } from "@resonatehq/sdk";
-import { connectLeased, type LeasedNetwork } from "../../src/resonate/leases.ts";
+import { type Context, type Logger, type Request, Resonate, type Response } from "@resonatehq/sdk";
+import { type Connection, connect, endedIn } from "../../src/resonate/connection.ts";
 import { createResonateServer, type ResonateServer } from "../../src/stack/resonate-server.ts";
+import { silentLog } from "../../src/support/log.ts";
 import { silent } from "./unit-resonate.ts";
 import { until } from "./unit-time.ts";
 
@@ -31,8 +32,10 @@ export const startServer = async (t: TestContext): Promise<TracedServer> => {
 };
 
 export interface LeasedWorker {
-  readonly network: LeasedNetwork;
+  readonly network: Connection;
   readonly resonate: Resonate;
+  /** How many executions hold a lease here. */
+  readonly held: number;
   /** Executions that were told to have ended. */
   readonly ended: readonly string[];
   /** How often its connection for messages was lost. */
@@ -56,10 +59,17 @@ export const startLeased = async (
       if (message === "no executions arrive, connecting again") losses += 1;
     },
   };
-  const onEnded = (id: string) => {
-    if (!id.startsWith(PROBE)) ended.push(id);
+  const leased = new Set<string>();
+  const onAnswer = (request: Request, response: Response | undefined) => {
+    if (response === undefined) return;
+    if (request.kind === "task.create") leased.add(request.data.action.data.id);
+    if (request.kind === "task.acquire") leased.add(request.data.id);
+    const id = endedIn(request, response);
+    if (id !== undefined && !id.startsWith(PROBE)) ended.push(id);
   };
-  const network = connectLeased({ url, token: "", group, pid, ttl, logger, onEnded });
+  const assertFit = async () => {};
+  const network = connect({ url, token: "", group, pid, ttl, logger, log: silentLog, onAnswer, assertFit });
+  const held = () => [...leased].filter((id) => network.holds(id)).length;
   const resonate = new Resonate({ network, pid, ttl, logger: silent });
   t.after(() => resonate.stop());
 
@@ -76,7 +86,7 @@ export const startLeased = async (
       return probes > before;
     };
     await until("a message reaches the worker", isReached, 5000, 20);
-    await until("the probes are done", () => network.held === 0);
+    await until("the probes are done", () => held() === 0);
   };
   await reached();
   return {
@@ -86,6 +96,37 @@ export const startLeased = async (
     get losses() {
       return losses;
     },
+    get held() {
+      return held();
+    },
     reached,
   };
+};
+
+/** Requests of a kind, as far as the server has answered them. */
+export const requestsOf = <K extends Request["kind"]>({ exchanges }: TracedServer, kind: K) =>
+  exchanges
+    .map(([request]) => request)
+    .filter((request): request is Extract<Request, { kind: K }> => request.kind === kind);
+
+/** Registers a workflow of two steps, whose ends are in the hands of the test. */
+export const registerTwoSteps = (worker: LeasedWorker) => {
+  const started: string[] = [];
+  const ends = { first: Promise.withResolvers<string>(), second: Promise.withResolvers<string>() };
+  const first = async (_ctx: Context) => {
+    started.push("first");
+    return ends.first.promise;
+  };
+  const second = async (_ctx: Context) => {
+    started.push("second");
+    return ends.second.promise;
+  };
+  const workflow = worker.resonate.register(function* twoSteps(
+    ctx: Context,
+  ): Generator<unknown, string, unknown> {
+    const one = yield* ctx.run(first);
+    const two = yield* ctx.run(second);
+    return `${one}, ${two}`;
+  });
+  return { workflow, started, ends };
 };

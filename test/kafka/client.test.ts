@@ -1,32 +1,44 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { IHeaders } from "kafkajs";
-import { writableHeaders } from "../../src/kafka/client.ts";
+import kafkajs from "kafkajs";
+import { orOutage } from "../../src/kafka/client.ts";
+import { OutageError } from "../../src/support/errors.ts";
 
-test("headers that can be written stay as they are", () => {
-  const headers = { text: "a", bytes: Buffer.from([0xff]), many: ["a", Buffer.from("b")] };
-  assert.deepEqual(writableHeaders(headers), headers);
-  assert.deepEqual(writableHeaders({}), {});
-  assert.deepEqual(writableHeaders(undefined), {});
+test("what a send resolves with is handed on", async () => {
+  assert.equal(await orOutage(Promise.resolve("ack")), "ack");
 });
 
-test("headers without a value become empty ones", () => {
-  // As kafkajs reads them, against its types.
-  const headers: IHeaders = JSON.parse('{"none": null, "many": [null, "a"]}');
-  assert.deepEqual(writableHeaders({ ...headers, unset: undefined }), {
-    none: "",
-    many: ["", "a"],
-    unset: "",
-  });
-});
+const retries = { retryCount: 10, retryTime: 5000 };
+const connection = () => new kafkajs.KafkaJSConnectionError("connect ECONNREFUSED");
+const protocol = (code: number, retriable: boolean) =>
+  new kafkajs.KafkaJSProtocolError(
+    Object.assign(new Error("protocol"), { type: "X", code, retriable, helpUrl: "" }),
+  );
 
-test("a header named like a member of Object.prototype keeps its own values only", () => {
-  const headers: IHeaders = {};
-  for (const name of ["constructor", "toString"]) {
-    Reflect.set(headers, name, [Reflect.get({}, name), Buffer.from("own")]);
+test("a broker that is away is an outage, also once the client has given up its own retries", async () => {
+  for (const away of [
+    connection(),
+    protocol(6, true),
+    new kafkajs.KafkaJSNumberOfRetriesExceeded(connection(), retries),
+    new kafkajs.KafkaJSNumberOfRetriesExceeded(protocol(6, true), retries),
+  ]) {
+    await assert.rejects(orOutage(Promise.reject(away)), (error) => {
+      assert.ok(error instanceof OutageError, `expected an outage, got ${error}`);
+      assert.deepEqual([error.code, error.canRetry, error.cause], ["OUTAGE", true, away]);
+      return true;
+    });
   }
-  assert.deepEqual(Object.entries(writableHeaders(headers)), [
-    ["constructor", [Buffer.from("own")]],
-    ["toString", [Buffer.from("own")]],
-  ]);
+});
+
+test("what a broker refuses, and what is no matter of the broker, stays as it is", async () => {
+  for (const refused of [
+    protocol(10, false),
+    new kafkajs.KafkaJSNonRetriableError("no such topic"),
+    new TypeError("a bug"),
+    "text",
+    undefined,
+  ]) {
+    const rejected = await orOutage(Promise.reject(refused)).catch((error: unknown) => [error]);
+    assert.deepEqual(rejected, [refused]);
+  }
 });

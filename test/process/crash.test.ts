@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { IDEMPOTENCY_KEY_HEADER } from "../../src/worker/publish.ts";
+import { dispatchesOf } from "../helpers/dispatches.ts";
 import { effectsOnce, jobs, keysOf } from "../helpers/job-scene.ts";
 import { countExecutions, follow, isStep, killAt, Lost } from "../helpers/protocol.ts";
-import { dispatchesOf, until, within } from "../helpers/scene.ts";
+import { until, within } from "../helpers/scene.ts";
 
 /** A lease that ends while no worker is there goes to one only later: this one lasts until the next is up. */
 const untilNextIsUp = { LEASE_TTL_MS: "5000" };

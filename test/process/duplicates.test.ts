@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import type { WorkerProcess } from "../../src/demo/worker-process.ts";
 import { type DeletionScene, setScene } from "../helpers/deletion-scene.ts";
+import { dispatchesOf } from "../helpers/dispatches.ts";
 import { follow } from "../helpers/protocol.ts";
-import { dispatchesOf, partitionsOf, until, within } from "../helpers/scene.ts";
+import { partitionsOf, until, within } from "../helpers/scene.ts";
 
 /** Sets the group back to the first message of each partition, as an operator does to read a topic again. */
 const rewind = async ({ kafka, settings }: DeletionScene) => {

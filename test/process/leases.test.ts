@@ -2,9 +2,10 @@ import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { startResonateProxy } from "../../src/demo/resonate-proxy.ts";
 import { setScene as setDeletionScene } from "../helpers/deletion-scene.ts";
+import { dispatchesOf } from "../helpers/dispatches.ts";
 import { effectsOnce, jobs, keysOf } from "../helpers/job-scene.ts";
 import { holdAt, isStep } from "../helpers/protocol.ts";
-import { dispatchesOf, partitionsOf, until, within } from "../helpers/scene.ts";
+import { partitionsOf, until, within } from "../helpers/scene.ts";
 
 /**
  * The server sends each message to one of two workers at random, and one that went to the frozen one again after a

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { setScene } from "../helpers/deletion-scene.ts";
+import { dispatchesOf } from "../helpers/dispatches.ts";
 import { holdAt, isStep } from "../helpers/protocol.ts";
-import { dispatchesOf, until, within } from "../helpers/scene.ts";
+import { until, within } from "../helpers/scene.ts";
 
 suite("order", { concurrency: 3, timeout: 180_000 }, () => {
   test("mode 6: a fast record is done while a slow one that came before it in its partition still runs", async (t) => {

@@ -39,7 +39,11 @@ const assertDoneOnce = (
  * Takes the server away from a worker that has executions asleep and one in a step, produces meanwhile, and asserts
  * that nothing is committed without an execution and that everything finishes once the server is back.
  */
-const rideOut = async (scene: DeletionScene, begin: () => Promise<{ end(): Promise<void> }>) => {
+const rideOut = async (
+  scene: DeletionScene,
+  begin: () => Promise<{ end(): Promise<void> }>,
+  { leavesGroup = false } = {},
+) => {
   const worker = await scene.startWorker();
   const asleep = new Set<string>();
   const started = new Set<string>();
@@ -101,22 +105,30 @@ const rideOut = async (scene: DeletionScene, begin: () => Promise<{ end(): Promi
     [[inStep, 1]],
     "only the batch whose checkpoint was lost was asked for again",
   );
-  assert.equal(linesWith(worker, "joined consumer group"), joins, "no rebalance");
+  assert.equal(linesWith(worker, "leaving consumer group"), leavesGroup ? 1 : 0);
+  assert.equal(linesWith(worker, "joined consumer group"), leavesGroup ? joins + 1 : joins, "rebalances");
   await assertUp(worker);
 };
 
 suite("outage", { concurrency: 3 }, () => {
-  test("mode 15: the server cannot be reached for 30 s: nothing is committed without an execution, the group stays as it is, everything finishes after", async (t) => {
+  const closeFor = async ({ proxy }: DeletionScene, ms: number) => {
+    await proxy.close();
+    return {
+      end: async () => {
+        await setTimeout(ms);
+        await proxy.open();
+      },
+    };
+  };
+
+  test("mode 15: the server cannot be reached for 20 s: nothing is committed without an execution, the group stays as it is, everything finishes after", async (t) => {
     const scene = await setScene(t, { BATCH_PAUSE_MS: "3000" });
-    await rideOut(scene, async () => {
-      await scene.proxy.close();
-      return {
-        end: async () => {
-          await setTimeout(30_000);
-          await scene.proxy.open();
-        },
-      };
-    });
+    await rideOut(scene, () => closeFor(scene, 20_000));
+  });
+
+  test("mode 15: the server cannot be reached for longer than 30 s: the worker leaves its group, joins it again after, and everything finishes", async (t) => {
+    const scene = await setScene(t, { BATCH_PAUSE_MS: "3000" });
+    await rideOut(scene, () => closeFor(scene, 36_000), { leavesGroup: true });
   });
 
   test("mode 15: the server is restarted and keeps its state: executions asleep and in a step go on", async (t) => {

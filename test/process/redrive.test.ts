@@ -46,7 +46,7 @@ suite("redrive", { concurrency: 3 }, () => {
     follow(scene.proxy, executions);
     const failing = await scene.startWorker({ WORKFLOW_TIMEOUT_MS: "1" });
     const failed = await Promise.all([1, 2, 3].map((batches) => scene.seed({ batches })));
-    const refused = ["first-refused", "second-refused"];
+    const refused = ["first", "second"].map((nth) => `${nth}-refused-${scene.settings.KAFKA_GROUP_ID}`);
     scene.records.addRows(new Map(refused.map((id) => [id, scene.settings.BATCH_SIZE])));
     await scene.produce(
       ...refused.map((id) => ({
@@ -120,7 +120,7 @@ suite("redrive", { concurrency: 3 }, () => {
     const { created } = executions;
     follow(scene.proxy, executions);
     const worker = await scene.startWorker();
-    const id = "record-under-lock";
+    const id = `record-under-lock-${scene.settings.KAFKA_GROUP_ID}`;
     scene.records.addRows(new Map([[id, 2 * scene.settings.BATCH_SIZE]]));
     using other = new DatabaseSync(scene.settings.RECORDS_DB, { timeout: 5000 });
     other.exec("BEGIN IMMEDIATE");

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { type TestContext, test } from "node:test";
 import type { Message } from "@resonatehq/sdk";
-import { createPollSource, type PollSourceOptions } from "../../src/resonate/events.ts";
+import { createEvents, type EventsOptions } from "../../src/resonate/events.ts";
 import { silent } from "../helpers/unit-resonate.ts";
 import { mockTimers, settle, until } from "../helpers/unit-time.ts";
 
@@ -16,7 +16,7 @@ interface Poll {
 }
 
 /** A server that takes polls and leaves them open, and a source of messages from it. */
-const build = async (t: TestContext, options: Partial<PollSourceOptions> = {}) => {
+const build = async (t: TestContext, options: Partial<EventsOptions> = {}) => {
   const polls: Poll[] = [];
   const statuses: number[] = [];
   const server = createServer((request, response) => {
@@ -40,7 +40,7 @@ const build = async (t: TestContext, options: Partial<PollSourceOptions> = {}) =
   const warnings: string[] = [];
   const logger = { ...silent, warn: (_fields: unknown, message: string) => void warnings.push(message) };
   const url = `http://127.0.0.1:${port}`;
-  const source = createPollSource({ url, token: "", group: "workers", pid: "1-a", logger, ...options });
+  const source = createEvents({ url, token: "", group: "workers", pid: "1-a", logger, ...options });
   const ids: string[] = [];
   source.onReceive((message) => {
     ids.push(message.kind === "execute" ? message.data.task.id : message.kind);
@@ -60,7 +60,7 @@ test("it asks for the events of its group and worker, with its token if it has o
   const { method, url, headers } = polls[0]?.request ?? {};
   assert.deepEqual([method, url], ["GET", "/poll/workers/1-a"]);
   assert.deepEqual([headers?.accept, headers?.authorization], ["text/event-stream", "Bearer s3cret"]);
-  assert.deepEqual([source.unicast, source.anycast], ["poll://uni@workers/1-a", "poll://any@workers/1-a"]);
+  assert.deepEqual([source.unicast, source.anycast], ["poll://uni@workers/1-a", "poll://any@workers"]);
   assert.equal(source.match("others"), "poll://any@others");
 
   const { polls: others } = await build(t);
@@ -101,13 +101,74 @@ test("a connection that is lost is made again, and messages arrive again", async
   assert.equal(warnings.length, 2);
 });
 
-test("a server that answers with an error, or with no events but nonsense, is asked again", async (t) => {
+test("a server that answers with an error is asked again", async (t) => {
   const { ids, polls, statuses, write } = await build(t);
   statuses.push(500, 404);
-  write("data: {broken\n\n");
+  polls[0]?.response.destroy();
   await until("it polls again", () => polls.length === 4);
   write(event("one"));
   await until("the message has arrived", () => ids.length === 1);
+});
+
+test("an event that cannot be read is left out and told, and the next ones arrive", async (t) => {
+  const { ids, polls, warnings, write } = await build(t);
+  write("data: {broken\n\n");
+  write(event("one"));
+  await until("the message has arrived", () => ids.length === 1);
+  assert.deepEqual([polls.length, warnings], [1, ["an event was left out, since it cannot be read"]]);
+});
+
+test("the end of a promise that has not ended is left out: the SDK ends the process at it", async (t) => {
+  const { ids, write } = await build(t);
+  const unblock = (state: string) => {
+    const promise = {
+      id: "x",
+      state,
+      param: {},
+      value: {},
+      tags: {},
+      timeoutAt: 1,
+      createdAt: 0,
+      settledAt: 1,
+    };
+    return `data: ${JSON.stringify({ kind: "unblock", head: {}, data: { promise } })}\n\n`;
+  };
+  write(unblock("pending") + unblock("resolved") + event("one"));
+  await until("the message has arrived", () => ids.includes("one"));
+  assert.deepEqual(ids, ["unblock", "one"]);
+});
+
+test("a stream that has fallen silent is replaced by another before it is left", async (t) => {
+  const { source, polls, ids, warnings, write } = await build(t);
+  let reconnects = 0;
+  source.onReconnected = () => {
+    reconnects += 1;
+  };
+  write(event("zero"));
+  await until("the first stream is read", () => ids.length === 1);
+  const closed = once(polls[0]?.response ?? assert.fail(), "close");
+  source.reconnect();
+  source.reconnect();
+  await until("it polls again", () => polls.length === 2);
+  polls[0]?.response.write(event("under way to the first"));
+  write(event("one"));
+  await until("both have arrived", () => ids.length === 3);
+  await closed;
+  write(event("two"));
+  await until("the message has arrived", () => ids.includes("two"));
+  assert.deepEqual([polls.length, reconnects, warnings], [2, 1, []]);
+});
+
+test("it tells of each stream after the first", async (t) => {
+  const { source, polls } = await build(t);
+  let reconnects = 0;
+  source.onReconnected = () => {
+    reconnects += 1;
+  };
+  for (const index of [0, 1]) {
+    polls[index]?.response.destroy();
+    await until("it polls again", () => reconnects === index + 1);
+  }
 });
 
 test("during an outage it tries ever more rarely, but every two seconds at least", async (t) => {

@@ -27,6 +27,11 @@ test("an error without a message is named", () => {
   assert.equal(describe(new RangeError()), "RangeError");
 });
 
+test("an error whose message or name is no text is described all the same", () => {
+  assert.equal(describe(Object.assign(new Error("x"), { message: 7 })), "7");
+  assert.equal(describe(Object.assign(new Error(), { name: 1n })), "1");
+});
+
 test("what is no error is described too", () => {
   for (const thrown of ["text", 7, null, undefined, false, Symbol("s")]) {
     assert.equal(describe(thrown), String(thrown));

@@ -4,19 +4,19 @@ import { once } from "node:events";
 import { suite, type TestContext, test } from "node:test";
 import { until } from "../helpers/unit-time.ts";
 
-const modules = ["run-command", "config", "signals"].map(
+const modules = ["run-command", "settings", "signals"].map(
   (name) => new URL(`../../src/support/${name}.ts`, import.meta.url).href,
 );
 
 /** Runs `body` as the main function of a process of its own. */
-const run = (t: TestContext, body: string) => {
-  const [main, config, signals] = modules;
+const run = (t: TestContext, body: string, { words = [] as string[], needsReader = true } = {}) => {
+  const [main, settings, signals] = modules;
   const code = `
     import { runCommand } from "${main}";
-    import { SettingsError } from "${config}";
+    import { SettingsError } from "${settings}";
     import { aborted } from "${signals}";
-    await runCommand(async (signal) => { ${body} });`;
-  const child = spawn(process.execPath, ["--input-type=module", "--eval", code], {
+    await runCommand(async (signal) => { ${body} }, { help: "what it does", needsReader: ${needsReader} });`;
+  const child = spawn(process.execPath, ["--input-type=module", "--eval", code, "--", ...words], {
     stdio: ["ignore", "pipe", "pipe"],
   });
   t.after(() => child.kill("SIGKILL"));
@@ -27,14 +27,15 @@ const run = (t: TestContext, body: string) => {
   child.stderr.on("data", (chunk) => {
     output.stderr += chunk;
   });
-  const printed = (line: string) => until(`${line} is printed`, () => output.stdout.includes(`${line}\n`));
+  const printed = (line: string) =>
+    until(`${line} is printed`, () => output.stdout.includes(`${line}\n`), 30_000);
   const ended = once(child, "close").then(([code]) => ({ code, ...output }));
-  return { child, printed, ended };
+  return { child, printed, ended, output };
 };
 
 const forever = "setInterval(() => {}, 1000);";
 
-suite("runCommand", { concurrency: true }, () => {
+suite("runCommand", { concurrency: 3 }, () => {
   test("a main that returns ends the process with 0, whatever is still open", async (t) => {
     assert.deepEqual(await run(t, forever).ended, { code: 0, stdout: "", stderr: "" });
   });
@@ -65,8 +66,44 @@ suite("runCommand", { concurrency: true }, () => {
     await printed("ready");
     child.kill("SIGTERM");
     await printed("stopping");
-    child.kill("SIGTERM");
+    // A second one within half a second is taken for the first.
+    const repeat = setInterval(() => child.kill("SIGTERM"), 100);
+    t.after(() => clearInterval(repeat));
     const { code, stderr } = await ended;
     assert.deepEqual([code, stderr], [143, ""]);
+  });
+
+  for (const word of ["--help", "-h"]) {
+    test(`${word} prints what the command does, and does nothing else`, async (t) => {
+      const { ended } = run(t, `console.log("ran");`, { words: ["job", word] });
+      assert.deepEqual(await ended, { code: 0, stdout: "what it does\n", stderr: "" });
+    });
+  }
+
+  test("words that parseArgs does not know are told without a stack", async (t) => {
+    const body = `const { parseArgs } = await import("node:util"); parseArgs({ args: ["--odd"], options: {} });`;
+    const { code, stdout, stderr } = await run(t, body).ended;
+    assert.deepEqual([code, stdout, stderr.trim().split("\n").length], [1, "", 1]);
+    assert.match(stderr, /--odd/);
+  });
+
+  const printing = `console.log("ready"); setInterval(() => console.log("line"), 5); await aborted(signal);`;
+
+  test("a command stops when nobody reads what it prints", async (t) => {
+    const { child, printed, ended } = run(t, printing);
+    await printed("ready");
+    child.stdout.destroy();
+    const { code, stderr } = await ended;
+    assert.deepEqual([code, stderr], [0, ""]);
+  });
+
+  test("a worker works on when nobody reads what it prints", async (t) => {
+    const body = `${printing.replace("await aborted(signal);", "")} process.stdout.on("error", () => console.error("unread")); await aborted(signal);`;
+    const { child, printed, ended, output } = run(t, body, { needsReader: false });
+    await printed("ready");
+    child.stdout.destroy();
+    await until("its lines go nowhere", () => output.stderr.includes("unread"), 30_000);
+    child.kill("SIGTERM");
+    assert.equal((await ended).code, 0);
   });
 });

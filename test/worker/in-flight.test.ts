@@ -1,19 +1,12 @@
 import assert from "node:assert/strict";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { createInFlight } from "../../src/worker/in-flight.ts";
 import { settle } from "../helpers/unit-time.ts";
 
 const never = new AbortController().signal;
 
-const build = (t: TestContext, max: number) => {
-  t.mock.timers.enable({ apis: ["setInterval", "Date"] });
-  const inFlight = createInFlight(max, Date.now);
-  t.after(() => inFlight[Symbol.dispose]());
-  return inFlight;
-};
-
-test("beyond the bound an execution waits until another has ended", async (t) => {
-  const inFlight = build(t, 2);
+test("beyond the bound an execution waits until another has ended", async () => {
+  const inFlight = createInFlight(2);
   await inFlight.enter("a", never);
   await inFlight.enter("b", never);
   const entered: string[] = [];
@@ -28,8 +21,8 @@ test("beyond the bound an execution waits until another has ended", async (t) =>
   assert.deepEqual([entered, inFlight.size], [["c"], 2]);
 });
 
-test("an id takes room once, however often it comes, and gives it back once", async (t) => {
-  const inFlight = build(t, 1);
+test("an id takes room once, however often it comes, and gives it back once", async () => {
+  const inFlight = createInFlight(1);
   await inFlight.enter("a", never);
   await inFlight.enter("a", never);
   inFlight.leave("a");
@@ -41,8 +34,8 @@ test("an id takes room once, however often it comes, and gives it back once", as
   assert.deepEqual(entered, []);
 });
 
-test("of two that wait under one id only one takes room", async (t) => {
-  const inFlight = build(t, 2);
+test("of two that wait under one id only one takes room", async () => {
+  const inFlight = createInFlight(2);
   await inFlight.enter("a", never);
   await inFlight.enter("b", never);
   const both = Promise.all([inFlight.enter("c", never), inFlight.enter("c", never)]);
@@ -53,8 +46,8 @@ test("of two that wait under one id only one takes room", async (t) => {
   assert.equal(inFlight.size, 2);
 });
 
-test("an abort ends the wait with its reason and takes no room", async (t) => {
-  const inFlight = build(t, 1);
+test("an abort ends the wait with its reason and takes no room", async () => {
+  const inFlight = createInFlight(1);
   await inFlight.enter("a", never);
   const stop = new AbortController();
   const reason = new Error("stopping");
@@ -66,29 +59,32 @@ test("an abort ends the wait with its reason and takes no room", async (t) => {
   await inFlight.enter("c", never);
 });
 
-test("only one that has been in flight for a minute is asked for its end, once, and then gives its room back", async (t) => {
-  const inFlight = build(t, 10);
+/** Executions in flight, whose ends are in the hands of the test. */
+const begin = async (...ids: string[]) => {
+  const inFlight = createInFlight(10);
   const asked: string[] = [];
-  const ends = new Map<string, PromiseWithResolvers<void>>();
-  const begin = async (id: string) => {
-    const end = Promise.withResolvers<void>();
-    ends.set(id, end);
-    await inFlight.enter(id, never);
-    inFlight.watch(id, () => {
-      asked.push(id);
-      return end.promise;
+  const ends = new Map(ids.map((id) => [id, Promise.withResolvers<void>()]));
+  const watch = (id: string) =>
+    inFlight.watch(id, `text of ${id}`, {
+      ended: async () => {
+        asked.push(id);
+        await ends.get(id)?.promise;
+      },
     });
-  };
-  await begin("completed");
-  await begin("failed");
-  await begin("seen");
-  t.mock.timers.tick(30_000);
-  await begin("young");
-  inFlight.leave("seen");
-  t.mock.timers.tick(25_000);
+  for (const id of ids) {
+    await inFlight.enter(id, never);
+    watch(id);
+  }
+  return { inFlight, asked, ends, watch };
+};
+
+test("only one that may end elsewhere is asked for its end, once, and then gives its room back", async () => {
+  const { inFlight, asked, ends } = await begin("completed", "failed", "here");
+  await settle();
   assert.deepEqual(asked, []);
-  t.mock.timers.tick(10_000);
-  t.mock.timers.tick(10_000);
+  for (let round = 0; round < 3; round++) {
+    for (const id of ["completed", "failed", "unknown"]) inFlight.mayEndElsewhere(id);
+  }
   assert.deepEqual(asked, ["completed", "failed"]);
   assert.equal(inFlight.size, 3);
   ends.get("completed")?.resolve();
@@ -97,15 +93,40 @@ test("only one that has been in flight for a minute is asked for its end, once, 
   assert.equal(inFlight.size, 1);
 });
 
-test("the end of an earlier execution under an id leaves a later one its room", async (t) => {
-  const inFlight = build(t, 10);
-  const end = Promise.withResolvers<void>();
-  await inFlight.enter("a", never);
-  inFlight.watch("a", () => end.promise);
-  t.mock.timers.tick(65_000);
+test("one that was seen to sleep before its start was answered is asked for as soon as it is watched", async () => {
+  const { inFlight, asked, ends, watch } = await begin();
+  await inFlight.enter("early", never);
+  inFlight.mayEndElsewhere("early");
+  assert.deepEqual(asked, []);
+  ends.set("early", Promise.withResolvers<void>());
+  watch("early");
+  assert.deepEqual(asked, ["early"]);
+  ends.get("early")?.resolve();
+  await settle();
+  assert.equal(inFlight.size, 0);
+});
+
+test("one that has ended meanwhile is not asked for", async () => {
+  const { inFlight, asked, watch } = await begin("a");
+  inFlight.leave("a");
+  watch("a");
+  inFlight.mayEndElsewhere("a");
+  assert.deepEqual([asked, inFlight.size], [[], 0]);
+});
+
+test("the end of an earlier execution under an id leaves a later one its room", async () => {
+  const { inFlight, ends } = await begin("a");
+  inFlight.mayEndElsewhere("a");
   inFlight.leave("a");
   await inFlight.enter("a", never);
-  end.resolve();
+  ends.get("a")?.resolve();
   await settle();
   assert.equal(inFlight.size, 1);
+});
+
+test("what each was begun with is known until it ends", async () => {
+  const { inFlight } = await begin("a", "b");
+  await inFlight.enter("waits for its answer", never);
+  inFlight.leave("b");
+  assert.deepEqual([...inFlight.begun()], [["a", "text of a"]]);
 });

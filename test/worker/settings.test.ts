@@ -1,31 +1,30 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { type TestContext, test } from "node:test";
-import dotenv from "dotenv";
-import { SettingsError, defaults, type Env, parseConfig, readEnv } from "../../src/worker/settings.ts";
+import { test } from "node:test";
+import { job } from "../../src/jobs/deletion/job.ts";
+import { listJobs, loadJob } from "../../src/jobs/load-job.ts";
+import { type Env, SettingsError } from "../../src/support/settings.ts";
+import { parseJobSettings, schemaOf } from "../../src/worker/settings.ts";
+
+const schema = schemaOf(job);
+const defaults = Object.fromEntries(Object.entries(schema).map(([name, { fallback }]) => [name, fallback]));
 
 const faultsOf = (env: Env): string[] => {
   try {
-    parseConfig(env);
+    parseJobSettings(job, env);
   } catch (error) {
     assert.ok(error instanceof SettingsError, `expected a SettingsError, got ${error}`);
-    assert.equal(error.code, "INVALID_CONFIG");
+    assert.equal(error.code, "INVALID_SETTINGS");
     assert.equal(error.canRetry, false);
     return error.message.split("\n");
   }
   return [];
 };
 
-const makeFolder = (t: TestContext): string => {
-  const folder = mkdtempSync(join(tmpdir(), "config-"));
-  t.after(() => rmSync(folder, { recursive: true }));
-  return folder;
-};
-
 test("without an environment every setting has its default", () => {
-  const { KAFKA_BROKERS, BATCH_SIZE, SIMULATED_FAILURE_RATE, RESONATE_TOKEN, ...others } = parseConfig({});
+  const { KAFKA_BROKERS, BATCH_SIZE, SIMULATED_FAILURE_RATE, RESONATE_TOKEN, ...others } = parseJobSettings(
+    job,
+    {},
+  );
   assert.deepEqual(KAFKA_BROKERS, ["localhost:9092"]);
   assert.equal(BATCH_SIZE, 10);
   assert.equal(SIMULATED_FAILURE_RATE, 0.25);
@@ -33,13 +32,8 @@ test("without an environment every setting has its default", () => {
   for (const [name, value] of Object.entries(others)) assert.equal(String(value), defaults[name], name);
 });
 
-test(".env.example holds exactly the settings and their defaults, in the schema's order", () => {
-  const example = dotenv.parse(readFileSync(new URL("../../.env.example", import.meta.url)));
-  assert.deepEqual(Object.entries(example), Object.entries(defaults));
-});
-
 test("values are trimmed and read", () => {
-  const config = parseConfig({
+  const settings = parseJobSettings(job, {
     KAFKA_BROKERS: " a.example:1, b:65535 ,[::1]:9092,under_score:9092",
     RESONATE_URL: "https://resonate.example:8443/",
     RESONATE_TOKEN: " s3cret ",
@@ -49,14 +43,14 @@ test("values are trimmed and read", () => {
     RECORDS_DB: "/data/my records.db",
     UNKNOWN: "is ignored",
   });
-  assert.deepEqual(config.KAFKA_BROKERS, ["a.example:1", "b:65535", "[::1]:9092", "under_score:9092"]);
-  assert.equal(config.RESONATE_URL, "https://resonate.example:8443");
-  assert.equal(config.RESONATE_TOKEN, "s3cret");
-  assert.equal(config.SIMULATED_FAILURE_RATE, 0);
-  assert.equal(config.BATCH_SIZE, 100_000);
-  assert.equal(config.BATCH_PAUSE_MS, 0);
-  assert.equal(config.RECORDS_DB, "/data/my records.db");
-  assert.ok(!("UNKNOWN" in config));
+  assert.deepEqual(settings.KAFKA_BROKERS, ["a.example:1", "b:65535", "[::1]:9092", "under_score:9092"]);
+  assert.equal(settings.RESONATE_URL, "https://resonate.example:8443");
+  assert.equal(settings.RESONATE_TOKEN, "s3cret");
+  assert.equal(settings.SIMULATED_FAILURE_RATE, 0);
+  assert.equal(settings.BATCH_SIZE, 100_000);
+  assert.equal(settings.BATCH_PAUSE_MS, 0);
+  assert.equal(settings.RECORDS_DB, "/data/my records.db");
+  assert.ok(!("UNKNOWN" in settings));
 });
 
 const notWhole = [
@@ -79,6 +73,7 @@ const badTopics = ["", " ", ".", "..", "a b", "a/b", "a:b", "ä", "x".repeat(250
 const bounds = {
   TOPIC_PARTITIONS: ["0", "10001"],
   LEASE_TTL_MS: ["499", "3600001"],
+  STEP_MAX_TAKEOVERS: ["0", "1000001"],
   WORKFLOW_TIMEOUT_MS: ["0", "315360000001"],
   BATCH_SIZE: ["0", "100001"],
   BATCH_PAUSE_MS: ["-1", "31536000001"],
@@ -201,24 +196,47 @@ test("user name and password in an address are refused and not shown", () => {
   }
 });
 
-test("the environment wins over .env, which fills in what it does not set", (t) => {
-  const path = join(makeFolder(t), ".env");
-  writeFileSync(path, "BATCH_SIZE=1\nBATCH_PAUSE_MS=2\n# TOPIC_PARTITIONS=3\nRECORDS_DB='a b.db'\n");
-  const env = readEnv({ BATCH_SIZE: "20", OTHER: "x" }, path);
-  assert.deepEqual(env, { BATCH_SIZE: "20", BATCH_PAUSE_MS: "2", RECORDS_DB: "a b.db", OTHER: "x" });
-  assert.equal(process.env.BATCH_PAUSE_MS, undefined, "the process's own environment is left alone");
+test("every job has the same settings for the worker, with defaults of its own", async () => {
+  for (const name of listJobs()) {
+    const other = await loadJob([name]);
+    const { TOPIC_SOURCE, STEP_CONCURRENCY } = parseJobSettings(other, {});
+    assert.deepEqual(
+      [TOPIC_SOURCE, STEP_CONCURRENCY],
+      [other.defaults.TOPIC_SOURCE, other.defaults.STEP_CONCURRENCY],
+    );
+    const missing = Object.keys(schema).filter((own) => !(own in job.settings) && !(own in schemaOf(other)));
+    assert.deepEqual(missing, []);
+  }
 });
 
-test("a .env that is not there counts as empty", (t) => {
-  const env = { BATCH_SIZE: "20" };
-  assert.deepEqual(readEnv(env, join(makeFolder(t), ".env")), env);
-});
+const renamed = {
+  TOPIC_TO_DELETE: "TOPIC_SOURCE",
+  TOPIC_DELETED: "TOPIC_COMPLETIONS",
+  TOPIC_DEAD_LETTER: "TOPIC_DEAD_LETTERS",
+  DELETE_CONCURRENCY: "STEP_CONCURRENCY",
+  DELETE_MAX_ATTEMPTS: "STEP_MAX_ATTEMPTS",
+};
+for (const [old, now] of Object.entries(renamed)) {
+  test(`${old} is refused with the name that took its place`, () => {
+    assert.deepEqual(faultsOf({ [old]: "7" }), [`${old}: this setting is now called ${now}`]);
+    assert.ok(now in schema && !(old in schema));
+  });
+}
 
-test("a .env that cannot be read is told, not skipped", (t) => {
-  const folder = makeFolder(t);
-  assert.throws(
-    () => readEnv({}, folder),
-    (error) =>
-      error instanceof SettingsError && error.message.startsWith(`${folder}: expected a readable file, got `),
-  );
+test("a job's three topics must be three, white space aside", () => {
+  const { TOPIC_SOURCE, TOPIC_COMPLETIONS, TOPIC_DEAD_LETTERS } = defaults;
+  for (const env of [
+    { TOPIC_SOURCE: TOPIC_COMPLETIONS },
+    { TOPIC_COMPLETIONS: ` ${TOPIC_SOURCE} ` },
+    { TOPIC_DEAD_LETTERS: TOPIC_SOURCE },
+    { TOPIC_SOURCE: "one", TOPIC_COMPLETIONS: "one", TOPIC_DEAD_LETTERS: "one\t" },
+  ]) {
+    const [fault, ...others] = faultsOf(env);
+    assert.match(
+      fault ?? "",
+      /^TOPIC_SOURCE, TOPIC_COMPLETIONS, TOPIC_DEAD_LETTERS: expected three topics, got /,
+    );
+    assert.deepEqual(others, []);
+  }
+  assert.deepEqual(faultsOf({ TOPIC_SOURCE: TOPIC_DEAD_LETTERS, TOPIC_DEAD_LETTERS: TOPIC_SOURCE }), []);
 });

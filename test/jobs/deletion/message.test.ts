@@ -1,10 +1,20 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Codec } from "@resonatehq/sdk";
-import { type BadInput, parseRecordId } from "../../../src/jobs/deletion/message.ts";
+import { readMessage } from "../../../src/jobs/deletion/message.ts";
+import { decodeEnvelope, encodeEnvelope } from "../../../src/worker/envelope.ts";
+import { checkId } from "../../../src/worker/message-id.ts";
 import { createRandom, randomBelow } from "../../helpers/unit-random.ts";
 
-const parse = (text: string) => parseRecordId(Buffer.from(text));
+const settings = { BATCHES_PER_SEGMENT: 7 };
+const read = (value: Buffer | string | null) =>
+  readMessage({ value: typeof value === "string" ? Buffer.from(value) : value }, settings);
+
+/** As the worker does: an id must also do as the name of an execution. */
+const readAndCheck = (value: Buffer | string | null) => {
+  const reading = read(value);
+  const bad = reading.ok ? checkId(reading.id) : undefined;
+  return bad ? { ok: false as const, ...bad } : reading;
+};
 
 const accepted: readonly (readonly [value: string, recordId: string])[] = [
   ["plain", "plain"],
@@ -25,16 +35,21 @@ const accepted: readonly (readonly [value: string, recordId: string])[] = [
   ["\ufeffbyte order mark", "byte order mark"],
   ["x".repeat(255), "x".repeat(255)],
   [JSON.stringify("x".repeat(255)), "x".repeat(255)],
+  ['{"recordId": "named"}', "named"],
+  [' {"more": [1], "recordId": "named"} ', "named"],
   ["__inf__", "__inf__"],
-  ["x__INF__", "x__INF__"],
+  ["__INF__", "__INF__"],
+  ['["__NEG_INF__"]', "__NEG_INF__"],
+  ['{"recordId": "__proto__"}', "__proto__"],
 ];
 for (const [value, recordId] of accepted) {
   test(`${JSON.stringify(value).slice(0, 60)} names a record`, () => {
-    assert.deepEqual(parse(value), { ok: true, recordId });
+    const expected = { ok: true, id: recordId, input: { recordId, batchesPerSegment: 7 } };
+    assert.deepEqual(readAndCheck(value), expected);
   });
 }
 
-const refused: Readonly<Record<BadInput, readonly (Buffer | string | null)[]>> = {
+const refused: Readonly<Record<string, readonly (Buffer | string | null)[]>> = {
   "empty-value": [null, ""],
   "invalid-utf8": [Buffer.from([0xff]), Buffer.from([0x61, 0xc3]), Buffer.from([0xed, 0xa0, 0x80])],
   "invalid-json": ["[", '"open', "{", '["a" "b"]', "[1,]", '"a" b', "[\n x]"],
@@ -44,28 +59,21 @@ const refused: Readonly<Record<BadInput, readonly (Buffer | string | null)[]>> =
     "[7]",
     "[null]",
     '[["nested"]]',
-    '{"recordId": "x"}',
-    `[{"id": "x"}]`,
+    '{"recordId": 7}',
+    '{"recordId": ["x"]}',
+    '{"RecordId": "x"}',
+    `[{"recordId": "x"}]`,
   ],
-  "record-id-empty": [" ", "\n\t", '""', '[""]', "\ufeff"],
-  "record-id-too-long": ["x".repeat(256), JSON.stringify(["x".repeat(256)]), "🙂".repeat(128)],
-  "record-id-control-character": [
-    "a\u0000b",
-    "a\nb",
-    "a\u001fb",
-    "a\u007fb",
-    "a\u0085b",
-    '"\\n"',
-    '["\\u0000"]',
-  ],
-  "record-id-colon": [":", "a:b", '"a:"', "http://x"],
-  "record-id-ill-formed": ['"\\ud800"', '["a\\udc00b"]', '"\\ude42\\ud83d"'],
-  "record-id-reserved": ["__INF__", '"__NEG_INF__"', '["__INF__"]'],
+  "id-empty": [" ", "\n\t", '""', '[""]', "\ufeff"],
+  "id-too-long": ["x".repeat(256), JSON.stringify(["x".repeat(256)]), "🙂".repeat(128)],
+  "id-control-character": ["a\u0000b", "a\nb", "a\u001fb", "a\u007fb", "a\u0085b", '"\\n"', '["\\u0000"]'],
+  "id-colon": [":", "a:b", '"a:"', "http://x"],
+  "id-ill-formed": ['"\\ud800"', '["a\\udc00b"]', '"\\ude42\\ud83d"'],
 };
 for (const [reason, values] of Object.entries(refused)) {
   test(`${reason}: no record is named, and it says what was expected`, () => {
     for (const value of values) {
-      const result = parseRecordId(typeof value === "string" ? Buffer.from(value) : value);
+      const result = readAndCheck(value);
       assert.ok(!result.ok, `${JSON.stringify(value)} was taken`);
       assert.equal(result.reason, reason, JSON.stringify(value));
       assert.notEqual(result.detail, "");
@@ -77,7 +85,7 @@ for (const [reason, values] of Object.entries(refused)) {
 
 test("a detail stays short however large the value", () => {
   for (const value of ["x".repeat(1e6), `["${"x".repeat(1e6)}`, `{"${"x".repeat(1e6)}": }`]) {
-    const result = parse(value);
+    const result = readAndCheck(value);
     assert.ok(!result.ok && result.detail.length < 300);
   }
 });
@@ -128,24 +136,25 @@ const large = [
 
 test("10,000 hostile values: none throws, each has an id within the bounds or a reason", () => {
   const random = createRandom(2);
-  const codec = new Codec();
   const reasons = new Set<string>(Object.keys(refused));
   const seen = new Map<string, number>();
   for (let round = 0; round < 10_000; round++) {
     const value = large[round] ?? kinds[round % kinds.length]?.(random) ?? Buffer.alloc(0);
     const shown = `value ${round}: ${value.subarray(0, 100).toString("hex")}`;
-    const result = parseRecordId(value);
+    const result = readAndCheck(value);
     seen.set(result.ok ? "ok" : result.reason, (seen.get(result.ok ? "ok" : result.reason) ?? 0) + 1);
     if (!result.ok) {
       assert.ok(reasons.has(result.reason), shown);
       assert.ok(result.detail.length > 0 && !/\p{Cc}/u.test(result.detail), `${shown}: ${result.detail}`);
       continue;
     }
-    const { recordId } = result;
+    const { id: recordId, input } = result;
     assert.ok(recordId.length >= 1 && recordId.length <= 255, shown);
     assert.ok(recordId.isWellFormed() && !/[:\p{Cc}]/u.test(recordId), shown);
+    assert.equal(input.recordId, recordId, shown);
     // As an argument of an execution it must come back as it went.
-    assert.deepEqual(codec.decode(codec.encode([recordId])), [recordId], shown);
+    const envelope = { id: recordId, partition: 0, offset: "0", redrives: 0, deadline: 0, args: [input] };
+    assert.deepEqual(decodeEnvelope(encodeEnvelope(envelope)), envelope, shown);
   }
   // Had the generator gone wrong, this test would prove nothing.
   for (const outcome of ["ok", ...reasons])

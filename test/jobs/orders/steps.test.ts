@@ -9,7 +9,9 @@ const PAYMENT_URL = "http://payments.example:8090";
 const order = { orderId: "o-1", amount: 12.5 };
 const step = (idempotencyKey: string): StepContext => ({
   idempotencyKey,
+  step: "charge",
   attempt: 1,
+  executionId: "o-1",
   message: { id: "o-1", partition: 0, offset: "41" },
 });
 

@@ -1,0 +1,49 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import kafkajs from "kafkajs";
+import { OutageError } from "../../src/support/errors.ts";
+import { createPublish, IDEMPOTENCY_KEY_HEADER } from "../../src/worker/publish.ts";
+import { createFakeProducer } from "../helpers/unit-producer.ts";
+
+const step = {
+  idempotencyKey: "orders/4711/ship/0",
+  step: "ship",
+  executionId: "4711",
+  attempt: 3,
+  message: { id: "4711", partition: 1, offset: "41" },
+};
+
+test("a completion goes to its topic, acknowledged by all replicas, with the key of its effect", async () => {
+  const producer = createFakeProducer();
+  await createPublish(producer, "completions")(step, { key: "k", value: "v" });
+  assert.deepEqual(producer.sent, [
+    {
+      topic: "completions",
+      acks: -1,
+      message: { key: "k", value: "v", headers: { "idempotency-key": "orders/4711/ship/0" } },
+    },
+  ]);
+  assert.equal(IDEMPOTENCY_KEY_HEADER, "idempotency-key");
+});
+
+test("every try carries the same key, so a repeat can be recognised", async () => {
+  const producer = createFakeProducer();
+  const publish = createPublish(producer, "completions");
+  for (const attempt of [1, 2]) await publish({ ...step, attempt }, { key: "k", value: "v" });
+  assert.deepEqual(producer.sent[0], producer.sent[1]);
+});
+
+test("a broker that is away is an outage, one that refuses is a failure", async () => {
+  const away = new kafkajs.KafkaJSConnectionError("ECONNREFUSED");
+  const publish = createPublish(createFakeProducer([away]), "completions");
+  await assert.rejects(publish(step, { key: "k", value: "v" }), (error) => {
+    assert.ok(error instanceof OutageError);
+    assert.equal(error.cause, away);
+    return true;
+  });
+  const refused = new Error("message too large");
+  await assert.rejects(
+    createPublish(createFakeProducer([refused]), "completions")(step, { key: "k", value: "v" }),
+    (error) => error === refused,
+  );
+});

@@ -1,0 +1,56 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import { test } from "node:test";
+import { ping, untilReachable } from "../../src/worker/reach.ts";
+import { createMemoryLog } from "../helpers/unit-log.ts";
+import { mockTimers } from "../helpers/unit-time.ts";
+
+const never = new AbortController().signal;
+
+test("what cannot be reached is tried again, and each failure says where, why and what to do", async (t) => {
+  const timers = mockTimers(t);
+  const log = createMemoryLog();
+  let tries = 0;
+  const reached = untilReachable(
+    { system: "Kafka broker", address: "host:1", log, signal: never },
+    async () => {
+      tries += 1;
+      if (tries < 3) throw new Error("ECONNREFUSED");
+    },
+  );
+  for (const delay of [1000, 2000]) await timers.advance(delay);
+  await reached;
+  assert.equal(tries, 3);
+  assert.equal(log.lines.length, 2);
+  assert.match(
+    log.lines[0] ?? "",
+    /^warn Kafka broker at host:1 cannot be reached: ECONNREFUSED\. .*Next try in 1 s\.$/,
+  );
+  assert.match(log.lines[1] ?? "", /Next try in 2 s\.$/);
+});
+
+test("an abort ends the wait with its reason, also amid a try", async () => {
+  const reason = new Error("stopping");
+  const stop = new AbortController();
+  const options = { system: "server", address: "x", log: createMemoryLog(), signal: stop.signal };
+  const rejected = assert.rejects(
+    untilReachable(options, () => new Promise(() => {})),
+    reason,
+  );
+  stop.abort(reason);
+  await rejected;
+});
+
+test("a server is up when it says so, and otherwise told with what it said", async (t) => {
+  let status = 200;
+  const server = createServer((_request, response) => response.writeHead(status).end("text"));
+  t.after(() => server.close().closeAllConnections());
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const address = server.address();
+  assert.ok(address !== null && typeof address !== "string");
+  const url = `http://127.0.0.1:${address.port}`;
+  await ping(url);
+  status = 503;
+  await assert.rejects(ping(url), { message: `expected status 200 from ${url}/health, got 503` });
+});
