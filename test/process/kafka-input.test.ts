@@ -9,7 +9,7 @@ import { withAdmin } from "../../src/kafka/topics.ts";
 import { createBroker } from "../../src/stack/broker/broker.ts";
 import { compressLikeJava, countDecompressed, produceControlRecords } from "../helpers/batches.ts";
 import { type DeletionScene, setScene } from "../helpers/deletion-scene.ts";
-import { linesWith, partitionsOf, until } from "../helpers/scene.ts";
+import { linesWith, partitionsOf, until, within } from "../helpers/scene.ts";
 
 const { CompressionTypes } = kafkajs;
 
@@ -95,6 +95,21 @@ suite("Kafka as it is", { concurrency: 3 }, () => {
     }
     await untilCompleted(scene, all);
     await untilNoLag(scene);
+  });
+
+  test("mode 41: a worker without the optional package for lz4 ends with a line that says so, and commits nothing", async (t) => {
+    const scene = await setScene(t);
+    const hide = `import { registerHooks } from "node:module";
+      registerHooks({ resolve: (name, context, next) => next(name === "lz4-napi" ? "not-installed" : name, context) });`;
+    const worker = await scene.startWorker({
+      NODE_OPTIONS: `--import=data:text/javascript;base64,${Buffer.from(hide).toString("base64")}`,
+    });
+    const { messages } = prepare(scene, ["lz4"]);
+    const compression = CompressionTypes.LZ4;
+    await scene.producer.send({ topic: scene.settings.TOPIC_SOURCE, messages, compression });
+    assert.equal(await within("the end of the worker", worker.exited), 1);
+    assert.match(worker.lines.at(-1) ?? "", /expected package lz4-napi, .*'npm install lz4-napi' adds it/);
+    assert.equal(await scene.committed(), 0);
   });
 
   test("mode 42: control records and aborted messages leave no lag, and what was aborted does not run", async (t) => {
