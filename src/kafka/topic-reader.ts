@@ -9,7 +9,7 @@ export interface Extent {
 }
 
 /** Messages of one partition in order, and the offset after them and whatever else stood between. */
-export interface Page {
+interface Page {
   readonly messages: readonly KafkaMessage[];
   readonly next: bigint;
 }

@@ -5,7 +5,7 @@ import type { Log } from "../support/log.ts";
 import { withTimeout } from "../support/retry.ts";
 
 /** Another redrive of the same topic runs. A retry can help once it has ended. */
-export class RedriveRunningError extends Error {
+class RedriveRunningError extends Error {
   readonly code = "REDRIVE_RUNNING";
   readonly canRetry = true;
   override name = "RedriveRunningError";
