@@ -14,8 +14,8 @@ export type FindingKind =
   | "unexpected"
   /** The execution failed though no step was made to. */
   | "failed"
-  /** A dead letter is not the message that came in. */
-  | "dead-letter-differs"
+  /** A dead letter is not the message that came in, or there are two. */
+  | "dead-letter"
   | "never-ends"
   /** Something is still running, or leased, at the end. */
   | "left-over"
@@ -40,27 +40,44 @@ const findRepeats = (calls: readonly EffectCall[]): EffectCall[][] => {
 };
 
 /**
- * Has the scenario judge a run. If it finds fault, names the likely reason: effects that were repeated without the
- * idempotency key of their step, with the same arguments or with others.
+ * Names the likely reason of a fault: an effect that was repeated with other arguments, or with the same ones, but
+ * without the idempotency key of its step.
  */
+const findReason = (calls: readonly EffectCall[]): Finding | undefined => {
+  const repeated = findRepeats(calls).map((repeats) => {
+    const texts = repeats.map(({ args }) => JSON.stringify(args));
+    const { name = "", step = "", idempotencyKey = "" } = repeats[0] ?? {};
+    return { name, step, texts, isKeyed: texts.every((text) => text.includes(idempotencyKey)) };
+  });
+  const differing = repeated.filter(({ texts }) => new Set(texts).size > 1);
+  const other = differing.find(({ isKeyed }) => !isKeyed) ?? differing[0];
+  if (other) {
+    const tries = other.texts.slice(0, 2).map((text) => `${other.name}(${text.slice(1, -1)})`);
+    const reason = `tries of step ${other.step} called ${tries.join(", then ")}`;
+    return { kind: "key-of-random-or-time", reason };
+  }
+  const same = repeated.find(({ isKeyed }) => !isKeyed);
+  if (same === undefined) return;
+  const times = `${same.texts.length} times for one step ${same.step}, without its key`;
+  return { kind: "step-not-idempotent", reason: `${same.name} was called ${times}` };
+};
+
+/** Says of an execution that failed though no step was made to, why it may have. */
+export const judgeFailure = (error: string, calls: readonly EffectCall[]): Finding => {
+  const reason = findReason(calls);
+  // Most failures are tried again, with the same arguments: that says nothing.
+  if (reason?.kind !== "key-of-random-or-time") return { kind: "failed", reason: error };
+  return { ...reason, reason: `${error}: ${reason.reason}` };
+};
+
+/** Has the scenario judge a run. If it finds fault, names the likely reason. */
 export const judge = (scenario: Scenario<object>, seen: Seen<object>): Finding[] => {
   try {
     scenario.expect(seen);
     return [];
   } catch (error) {
-    const reason = describe(error);
-    const unkeyed = findRepeats(seen.calls)
-      .map((repeats) => ({ ...repeats[0], texts: repeats.map(({ args }) => JSON.stringify(args)) }))
-      .filter(({ texts, idempotencyKey = "" }) => texts.some((text) => !text.includes(idempotencyKey)));
-    const differing = unkeyed.find(({ texts }) => new Set(texts).size > 1);
-    if (differing) {
-      const { name, step, texts } = differing;
-      const tries = texts.map((text) => `${name}(${text.slice(1, -1)})`).join(", then ");
-      return [{ kind: "key-of-random-or-time", reason: `${reason}: tries of step ${step} called ${tries}` }];
-    }
-    const [same] = unkeyed;
-    if (same === undefined) return [{ kind: "unexpected", reason }];
-    const how = `${same.name} was called ${same.texts.length} times for one step ${same.step}, without its key`;
-    return [{ kind: "step-not-idempotent", reason: `${reason}: ${how}` }];
+    const reason = findReason(seen.calls);
+    if (reason === undefined) return [{ kind: "unexpected", reason: describe(error) }];
+    return [{ ...reason, reason: `${describe(error)}: ${reason.reason}` }];
   }
 };

@@ -13,12 +13,10 @@ export interface EffectName {
 
 /**
  * The idempotency key of an effect, such as `orders/4711/charge/0`: printable ASCII without spaces, at most 255
- * characters, a different one for each different effect. An id that is too long stands in it as its SHA-256, behind a
- * '=', which no encoded id holds.
+ * characters, a different one for each different effect. One that would be longer is its SHA-256, behind a '=', which
+ * begins no other key.
  */
 export const idempotencyKey = ({ job, messageId, step, call }: EffectName): string => {
-  const keyOf = (id: string) => `${job}/${id}/${encodeURIComponent(step)}/${call}`;
-  const key = keyOf(encodeURIComponent(messageId));
-  if (key.length <= MAX_KEY_CHARACTERS) return key;
-  return keyOf(`=${createHash("sha256").update(messageId).digest("base64url")}`);
+  const key = [job, messageId, step, String(call)].map(encodeURIComponent).join("/");
+  return key.length <= MAX_KEY_CHARACTERS ? key : `=${createHash("sha256").update(key).digest("base64url")}`;
 };
