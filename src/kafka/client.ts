@@ -16,7 +16,7 @@ const createLogCreator =
   };
 
 /** Topics and partitions made by others are noticed within this time, in milliseconds; kafkajs's default is 5 minutes. */
-export const METADATA_MAX_AGE_MS = 15_000;
+export const METADATA_MAX_AGE_MS = 10_000;
 
 /** A Kafka client for the brokers in `settings`. Nothing connects yet. */
 export const createKafka = (
