@@ -51,8 +51,12 @@ const lz4: Codec = {
   decompress: async (buffer) => (await loadLz4()).decompressFrame(buffer),
 };
 
-/** Teaches kafkajs 2.2.4, which knows gzip only, the other codecs that a producer may use. */
+let registered = false;
+
+/** Teaches kafkajs 2.2.4, which knows gzip only, the other codecs that a producer may use. Once: it keeps them globally. */
 export const registerCodecs = (): void => {
+  if (registered) return;
+  registered = true;
   const { CompressionCodecs, CompressionTypes } = kafkajs;
   CompressionCodecs[CompressionTypes.Snappy] = () => snappy;
   CompressionCodecs[CompressionTypes.LZ4] = () => lz4;

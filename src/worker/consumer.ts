@@ -40,8 +40,6 @@ const TICK_MS = 500;
 const MAX_WAIT_MS = 1000;
 /** How long dispatches under way may take to end when a batch is left, in milliseconds: the group waits meanwhile. */
 const LEAVE_TIMEOUT_MS = 3000;
-/** After so many ticks in which no message was taken charge of, a batch is left to be fetched again: 10 s. */
-const MAX_IDLE_TICKS = 20;
 /** At most so much of a partition is in memory, or one message if that is larger. */
 const MAX_BYTES_PER_PARTITION = 256 * 1024;
 
@@ -143,14 +141,12 @@ export const dispatchBatch = async (
   const signal = AbortSignal.any([stopping, left.signal]);
 
   let next = 0;
-  let idleTicks = 0;
   const dispatchInTurn = async () => {
     for (let index = next++; index < messages.length; index = next++) {
       signal.throwIfAborted();
       const message = messages[index];
       if (message) await dispatch(message, partition, signal);
       prefix.done(index);
-      idleTicks = 0;
     }
   };
   const lanes = Array.from({ length: Math.min(concurrency, messages.length) }, dispatchInTurn);
@@ -172,22 +168,15 @@ export const dispatchBatch = async (
     committed = done;
   };
 
-  /** Nothing more is begun. What is on its way to the broker or server ends there all the same. */
-  const leave = async () => {
-    left.abort();
-    await doneWithin(Promise.allSettled(lanes), LEAVE_TIMEOUT_MS);
-  };
-
   try {
     while (!(await doneWithin(dispatched, TICK_MS))) {
       await heartbeat();
       await commit();
-      idleTicks += 1;
-      // kafkajs looks for new partitions between batches only, and the leader's look is the one that counts.
-      if (idleTicks >= MAX_IDLE_TICKS) return await leave().then(commit);
     }
   } catch (error) {
-    await leave();
+    // Nothing more is begun. What is on its way to the broker or server ends there all the same.
+    left.abort();
+    await doneWithin(Promise.allSettled(lanes), LEAVE_TIMEOUT_MS);
     if (!stopping.aborted) {
       // The broker takes a commit until the group has agreed anew. If it does not, the reason to leave is what counts.
       await commit().catch(() => {});

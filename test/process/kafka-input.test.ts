@@ -168,38 +168,6 @@ suite("Kafka as it is", { concurrency: 3 }, () => {
     assert.deepEqual(partitionsOf(worker).sort(), [0, 1, 2, 3]);
   });
 
-  test("mode 43: partitions that are added are read within 30 s, also while the group's leader waits for room", async (t) => {
-    const scene = await setScene(t);
-    const { kafka, producer, settings } = scene;
-    const leader = await scene.startWorker({ MAX_IN_FLIGHT: "1", BATCH_PAUSE_MS: "60000" });
-    const other = await scene.startWorker();
-    await until("a partition each", () =>
-      [leader, other].every((worker) => partitionsOf(worker).length === 1),
-    );
-    const [partition = 0] = partitionsOf(leader);
-    for (let n = 0; n < 2; n++) await scene.seed({ batches: 2, partition });
-    await until("the first of the two", () => linesWith(leader, "kicked off").length === 1);
-    await withAdmin(kafka, (admin) =>
-      admin.createPartitions({ topicPartitions: [{ topic: settings.TOPIC_SOURCE, count: 4 }] }),
-    );
-    const added = await until(
-      "a new partition for the other worker",
-      () => partitionsOf(other).find((own) => own >= 2),
-      30_000,
-    );
-    assert.equal(linesWith(leader, "kicked off").length, 1, "the leader has no room for the second");
-    const { ids, messages } = prepare(scene, ["new"]);
-    await until("a producer that knows it", () =>
-      producer
-        .send({
-          topic: settings.TOPIC_SOURCE,
-          messages: messages.map((message) => ({ ...message, partition: added })),
-        })
-        .catch(() => undefined),
-    );
-    await untilCompleted(scene, ids);
-  });
-
   test("mode 43: a topic that is deleted is made again with the wanted partitions, and read", async (t) => {
     const scene = await setScene(t);
     const { kafka, settings } = scene;

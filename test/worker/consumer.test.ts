@@ -322,21 +322,6 @@ test("a dispatch that does not end is not waited for longer than 3 s: the group 
   assert.deepEqual([batch.outcome.error, batch.commits], [batch.faults.heartbeat, [11]]);
 });
 
-test("a batch in which nothing is taken charge of for 10 s is left, without an error, to be fetched again", async (t) => {
-  const timers = mockTimers(t);
-  const batch = start({ offsets: [10, 11, 12], concurrency: 2 });
-  await settle();
-  for (let tick = 0; tick < 15; tick++) await timers.advance(TICK_MS);
-  batch.finish(10);
-  await settle();
-  for (let tick = 0; tick < 19; tick++) await timers.advance(TICK_MS);
-  assert.equal(batch.outcome.ended, false, "it had gone on 9.5 s ago");
-  await timers.advance(TICK_MS);
-  await batch.ended;
-  assert.equal(batch.outcome.error, undefined);
-  assert.deepEqual([batch.commits, batch.started, batch.open.size], [[11], [10, 11, 12], 0]);
-});
-
 test("a partition that is another consumer's by now is not committed", async (t) => {
   const timers = mockTimers(t);
   let ours = true;
