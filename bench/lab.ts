@@ -7,7 +7,8 @@ import { type Kafka, logLevel, type Producer } from "kafkajs";
 import { type ResonateProxy, startResonateProxy } from "../src/demo/resonate-proxy.ts";
 import { spawnWorker, type WorkerProcess } from "../src/demo/worker-process.ts";
 import { job } from "../src/jobs/deletion/job.ts";
-import { openRecords, type RecordStore } from "../src/jobs/deletion/records.ts";
+import { openRecords } from "../src/jobs/deletion/open-records.ts";
+import type { RecordStore } from "../src/jobs/deletion/records.ts";
 import { createKafka, createProducer } from "../src/kafka/client.ts";
 import { ensureTopics } from "../src/kafka/topics.ts";
 import { silentLog } from "../src/support/log.ts";
@@ -66,7 +67,7 @@ export const openLab = async ({ settings: own = {}, delayMs = 0 }: LabOptions = 
   const producer = createProducer(kafka);
   await producer.connect();
   opened.defer(() => producer.disconnect());
-  const records = opened.use(openRecords(settings.RECORDS_DB, { worker: "bench", busyTimeoutMs: 30_000 }));
+  const records = opened.use(await openRecords(settings.RECORDS_DB, { worker: "bench", lockWaitMs: 30_000 }));
 
   let resonateUrl = settings.RESONATE_URL;
   const workers = opened.use(new AsyncDisposableStack());
@@ -90,7 +91,7 @@ export const openLab = async ({ settings: own = {}, delayMs = 0 }: LabOptions = 
     seed: async (count, { batches = 0, partition } = {}) => {
       const seeding = randomUUID().slice(0, 8);
       const ids = Array.from({ length: count }, (_, i) => `${seeding}-${i}`);
-      if (batches > 0) records.addRows(new Map(ids.map((id) => [id, batches * settings.BATCH_SIZE])));
+      if (batches > 0) await records.addRows(new Map(ids.map((id) => [id, batches * settings.BATCH_SIZE])));
       const messages = ids.map((id) => ({
         key: id,
         value: JSON.stringify(id),
@@ -111,12 +112,12 @@ export const openLab = async ({ settings: own = {}, delayMs = 0 }: LabOptions = 
 /** Waits until `condition` gives something, which it returns. */
 export const until = async <T>(
   what: string,
-  condition: () => T | undefined | false,
+  condition: () => T | undefined | false | Promise<T | undefined | false>,
   { signal, ms = 60_000 }: { signal: AbortSignal; ms?: number },
 ): Promise<T> => {
   const deadline = Date.now() + ms;
   for (;;) {
-    const result = condition();
+    const result = await condition();
     if (result !== undefined && result !== false) return result;
     if (Date.now() > deadline) throw new Error(`expected ${what} within ${ms} ms`);
     await setTimeout(20, undefined, { signal });

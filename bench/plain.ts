@@ -1,7 +1,8 @@
 import { setTimeout } from "node:timers/promises";
 import { type Context, Resonate } from "@resonatehq/sdk";
 import { Kafka, logLevel, type Producer } from "kafkajs";
-import { openRecords, type RecordStore } from "../src/jobs/deletion/records.ts";
+import { openRecords } from "../src/jobs/deletion/open-records.ts";
+import type { RecordStore } from "../src/jobs/deletion/records.ts";
 import type { Log } from "../src/support/log.ts";
 import type { Settings } from "./lab.ts";
 
@@ -43,7 +44,7 @@ export const startPlain = async (settings: Settings, log: Log): Promise<void> =>
   const kafka = new Kafka({ brokers: [...settings.KAFKA_BROKERS], logLevel: logLevel.ERROR });
   const producer = kafka.producer();
   await producer.connect();
-  const records = openRecords(settings.RECORDS_DB, { worker: `plain-${process.pid}` });
+  const records = await openRecords(settings.RECORDS_DB, { worker: `plain-${process.pid}` });
   const resonate = new Resonate({ url: settings.RESONATE_URL });
   resonate.register("workflow", createPlainWorkflow({ records, producer, settings }));
 

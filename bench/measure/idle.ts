@@ -27,7 +27,7 @@ const run = async ({ quick, signal, onProgress }: Run) => {
   const proxyless = await full.seed(asleep, { batches: 2 });
   await until(
     "all to be asleep",
-    () => full.records.countRows() <= proxyless.length * full.settings.BATCH_SIZE,
+    async () => (await full.records.countRows()) <= proxyless.length * full.settings.BATCH_SIZE,
     {
       signal,
     },

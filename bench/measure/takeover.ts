@@ -51,8 +51,8 @@ const strikeRepeatedly = async (
   const proxy = await lab.watchRequests();
   const steps = watchRunningSteps();
   const leases = watchLeases();
-  proxy.onAnswer = (request, status) => {
-    steps.onAnswer(request, status);
+  proxy.onAnswer = async (request, status) => {
+    await steps.onAnswer(request, status);
     leases.onAnswer(request, status);
   };
 

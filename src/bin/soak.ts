@@ -5,7 +5,8 @@ import { parseCount } from "../support/settings.ts";
 
 const HELP = `npm run soak [-- --records <n> --workers <n> --kills <n> --seed <n>]
 
-Records arrive while workers are killed, stopped and frozen. KAFKA_BROKERS and RESONATE_URL name a real stack.`;
+Records arrive while workers are killed, stopped and frozen. KAFKA_BROKERS and RESONATE_URL name a real stack,
+RECORDS_DB an empty row store, which may be a postgres:// URL.`;
 
 await runCommand(
   async (signal) => {
@@ -17,7 +18,7 @@ await runCommand(
         seed: { type: "string", default: String(Date.now() % 100_000) },
       },
     });
-    const { KAFKA_BROKERS, RESONATE_URL } = process.env;
+    const { KAFKA_BROKERS, RESONATE_URL, RECORDS_DB } = process.env;
     const holds = await runSoak({
       records: parseCount("--records", values.records, { max: 1_000_000 }),
       workers: parseCount("--workers", values.workers, { max: 16 }),
@@ -27,6 +28,7 @@ await runCommand(
         KAFKA_BROKERS && RESONATE_URL
           ? { kafkaBrokers: KAFKA_BROKERS, resonateUrl: RESONATE_URL }
           : undefined,
+      recordsDb: RECORDS_DB,
       print: console.log,
       signal,
     });

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { styleText } from "node:util";
 import { job } from "../jobs/deletion/job.ts";
-import { type LedgerEntry, openRecords } from "../jobs/deletion/records.ts";
+import { openRecords } from "../jobs/deletion/open-records.ts";
+import type { LedgerEntry } from "../jobs/deletion/records.ts";
 import type { SeededRecord } from "../jobs/deletion/seed.ts";
 import type { DeletionSteps } from "../jobs/deletion/steps.ts";
 import { createKafka } from "../kafka/client.ts";
@@ -61,7 +62,7 @@ export const runDemo = async ({ count, print, signal }: DemoOptions): Promise<bo
     RETRY_DELAY_MS: "500",
   };
   const config = parseJobSettings(job, settings);
-  const records = opened.use(openRecords(config.RECORDS_DB, { worker: "demo" }));
+  const records = opened.use(await openRecords(config.RECORDS_DB, { worker: "demo" }));
   const kafka = createKafka(config, { clientId: "demo", log: silentLog });
 
   print(`Broker at ${stack.kafkaBrokers}, Resonate server at ${stack.resonateUrl}; starting two workers …`);
@@ -76,10 +77,11 @@ export const runDemo = async ({ count, print, signal }: DemoOptions): Promise<bo
   let batches = Number.POSITIVE_INFINITY;
   let kill: Kill | undefined;
   let goesOnAt = Number.POSITIVE_INFINITY;
-  steps.onBegun = ({ worker, name }) => {
+  steps.onBegun = async ({ worker, name }) => {
     // Only a batch: killed before it hears that its step exists, its worker cannot have applied it.
     if (kill || name !== DELETE_BATCH) return;
-    const ledger = records.ledger();
+    const ledger = await records.ledger();
+    if (kill) return;
     const own = ledger.filter((entry) => entry.worker === worker).length;
     const leads = own >= ledger.length / 2;
     // The one that leads, half-way; if that one has nothing left to do, the other one later.
@@ -108,7 +110,7 @@ export const runDemo = async ({ count, print, signal }: DemoOptions): Promise<bo
       if (result !== undefined && result !== false) return result;
       if (Date.now() >= nextProgress) {
         nextProgress = Date.now() + PROGRESS_MS;
-        const ledger = records.ledger();
+        const ledger = await records.ledger();
         const shares = names.map(
           (name) => `${label(name)} ${ledger.filter((e) => e.worker === name).length}`,
         );
@@ -136,8 +138,8 @@ export const runDemo = async ({ count, print, signal }: DemoOptions): Promise<bo
   });
 
   const findings = [
-    ...judge({ seeded, records, completions: completed.messages.map(toCompletion), steps }),
-    describeTakeover(struck, goesOnAt, records.ledger()),
+    ...(await judge({ seeded, records, completions: completed.messages.map(toCompletion), steps })),
+    describeTakeover(struck, goesOnAt, await records.ledger()),
   ];
   printFindings(findings, print);
   print(`       ${describeOrder(seeded, completedIds())}`);

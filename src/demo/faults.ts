@@ -1,5 +1,6 @@
 import { setTimeout } from "node:timers/promises";
 import type { RunningStep, RunningSteps } from "./running-steps.ts";
+import { type SilentProxy, startSilentProxy } from "./silent-proxy.ts";
 import { spawnWorker, type WorkerProcess } from "./worker-process.ts";
 
 export interface FaultOptions {
@@ -9,8 +10,14 @@ export interface FaultOptions {
   readonly cwd: string;
   readonly random: () => number;
   readonly leaseMs: number;
+  /** The Resonate server. */
+  readonly resonateUrl: string;
   /** Cuts every connection; returns how many there were. */
   readonly cutConnections: () => number;
+  /** Makes the server answer late for a while. */
+  readonly slowServer: () => void;
+  /** Locks the row store for a while. */
+  readonly lockStore: () => void;
   readonly steps: RunningSteps;
 }
 
@@ -29,9 +36,12 @@ export interface Faults extends AsyncDisposable {
   readonly completionsInFlight: ReadonlySet<string>;
   /** Keys of completions that were taken over while they ran, be it for a fault or since the server was too slow. */
   readonly completionsTakenOver: ReadonlySet<string>;
-  /** Strikes one worker at random with SIGKILL, SIGTERM or SIGSTOP, and now and then cuts all connections. */
+  /**
+   * Strikes one worker at random: with SIGKILL, SIGTERM or SIGSTOP, or by silence on its way to the Resonate server.
+   * Now and then cuts all connections, slows the server down or locks the row store.
+   */
   strike(): void;
-  /** Lets every frozen worker go on, and waits until it does. */
+  /** Lets every frozen or silent worker go on, and waits until it does. */
   thawAll(): Promise<void>;
   /** Asks all workers to stop and waits; how every worker that was ever asked to ended. */
   stopAll(): Promise<readonly WorkerEnd[]>;
@@ -39,19 +49,36 @@ export interface Faults extends AsyncDisposable {
   describe(): string;
 }
 
-/** Share of strikes with SIGKILL; of the others, half are SIGTERM and half SIGSTOP. */
-const KILL_SHARE = 0.6;
+type Kind = "SIGKILL" | "SIGTERM" | "SIGSTOP" | "silence";
+
+/** How often each kind of strike comes, of ten. */
+const KINDS: readonly Kind[] = [
+  ...(["SIGKILL", "SIGKILL", "SIGKILL", "SIGKILL", "SIGKILL"] as const),
+  ...(["SIGTERM", "SIGTERM", "SIGSTOP", "SIGSTOP", "silence"] as const),
+];
 const CUT_SHARE = 0.4;
+const SLOW_SHARE = 0.1;
+const LOCK_SHARE = 0.1;
 
 /** Starts the workers and waits until all are ready. */
 export const createFaults = async (options: FaultOptions): Promise<Faults> => {
-  const { workers: wanted, settings, cwd, random, leaseMs, cutConnections, steps } = options;
-  const counts = { SIGKILL: 0, SIGTERM: 0, SIGSTOP: 0, cuts: 0, connections: 0 };
+  const { workers: wanted, settings, cwd, random, leaseMs, resonateUrl, cutConnections, steps } = options;
+  const counts = {
+    SIGKILL: 0,
+    SIGTERM: 0,
+    SIGSTOP: 0,
+    silence: 0,
+    cuts: 0,
+    connections: 0,
+    slow: 0,
+    locks: 0,
+  };
   const completionsInFlight = new Set<string>();
   const completionsTakenOver = new Set<string>();
   const everyone = new Set<WorkerProcess>();
   const running = new Set<WorkerProcess>();
   const frozen = new Map<WorkerProcess, Promise<void>>();
+  const proxies = new Map<WorkerProcess, SilentProxy>();
   const stopping = new Set<WorkerProcess>();
   const stopped: Promise<WorkerEnd>[] = [];
   const endOf = async (worker: WorkerProcess) => {
@@ -59,11 +86,13 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
     return { exit, lastLine: worker.lines.at(-1) ?? "" };
   };
 
-  const start = () => {
-    const worker = spawnWorker(settings, { cwd });
+  const start = async () => {
+    const proxy = await startSilentProxy(resonateUrl);
+    const worker = spawnWorker({ ...settings, RESONATE_URL: proxy.url }, { cwd });
+    proxies.set(worker, proxy);
     everyone.add(worker);
     running.add(worker);
-    return worker;
+    await worker.ready;
   };
   const note = ({ name, key }: RunningStep) => {
     if (name === "enqueueCompletion") completionsInFlight.add(key);
@@ -86,34 +115,57 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
     running.delete(worker);
     if (signal === "SIGTERM") stop(worker);
     else worker.kill(signal);
-    start();
+    // One that is killed before it is ready is replaced by the strike that killed it.
+    start().catch(() => {});
   };
-  const freeze = (worker: WorkerProcess) => {
+  /** For longer than a lease. Others take its executions over. */
+  const suspend = (worker: WorkerProcess, begin: () => void, end: () => void) => {
     running.delete(worker);
-    worker.kill("SIGSTOP");
+    begin();
     const thaw = async () => {
       await setTimeout(leaseMs * (1 + random()));
       noteAll();
-      worker.kill("SIGCONT");
+      end();
       running.add(worker);
     };
     const thawed = thaw().finally(() => frozen.delete(worker));
     frozen.set(worker, thawed);
   };
 
-  await Promise.all(Array.from({ length: wanted }, () => start().ready));
+  const strikeWorker = (worker: WorkerProcess, kind: Kind) => {
+    counts[kind] += 1;
+    const proxy = proxies.get(worker);
+    if (kind === "SIGKILL" || kind === "SIGTERM") replace(worker, kind);
+    else if (kind === "silence")
+      suspend(
+        worker,
+        () => proxy?.silence(),
+        () => proxy?.recover(),
+      );
+    else
+      suspend(
+        worker,
+        () => worker.kill("SIGSTOP"),
+        () => worker.kill("SIGCONT"),
+      );
+  };
+
+  await Promise.all(Array.from({ length: wanted }, start));
   return {
     completionsInFlight,
     completionsTakenOver,
     strike: () => {
       noteAll();
-      const [kind, who, cut] = [random(), random(), random()];
+      const [kind, who, cut, slow, lock] = [random(), random(), random(), random(), random()];
       const worker = [...running][Math.floor(who * running.size)];
-      if (worker) {
-        const signal = kind < KILL_SHARE ? "SIGKILL" : kind < (1 + KILL_SHARE) / 2 ? "SIGTERM" : "SIGSTOP";
-        counts[signal] += 1;
-        if (signal === "SIGSTOP") freeze(worker);
-        else replace(worker, signal);
+      if (worker) strikeWorker(worker, KINDS[Math.floor(kind * KINDS.length)] ?? "SIGKILL");
+      if (slow < SLOW_SHARE) {
+        counts.slow += 1;
+        options.slowServer();
+      }
+      if (lock < LOCK_SHARE) {
+        counts.locks += 1;
+        options.lockStore();
       }
       if (cut < CUT_SHARE) {
         counts.cuts += 1;
@@ -129,9 +181,10 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
       return Promise.all(stopped);
     },
     describe: () =>
-      `${counts.SIGKILL} SIGKILL, ${counts.SIGTERM} SIGTERM, ${counts.SIGSTOP} SIGSTOP, ${counts.cuts} cuts of ${counts.connections} connections`,
+      `${counts.SIGKILL} SIGKILL, ${counts.SIGTERM} SIGTERM, ${counts.SIGSTOP} SIGSTOP, ${counts.silence} silent hosts, ${counts.cuts} cuts of ${counts.connections} connections, ${counts.slow} slow spells, ${counts.locks} locks`,
     [Symbol.asyncDispose]: async () => {
       await Promise.all([...everyone].map((worker) => worker[Symbol.asyncDispose]()));
+      await Promise.all([...proxies.values()].map((proxy) => proxy[Symbol.asyncDispose]()));
     },
   };
 };

@@ -16,10 +16,10 @@ export interface RunningStep {
 
 /** Watches the requests to a server to tell which worker has which steps in flight. */
 export interface RunningSteps {
-  /** To be called with each request and the status of its answer. */
-  readonly onAnswer: (request: Request, status: number) => void;
+  /** To be called with each request and the status of its answer, which waits for the promise. */
+  readonly onAnswer: (request: Request, status: number) => void | Promise<void>;
   /** Replace these to be told of each step as it begins, and as its execution's lease goes to another while it runs. */
-  onBegun: (step: RunningStep) => void;
+  onBegun: (step: RunningStep) => void | Promise<void>;
   onTakenOver: (step: RunningStep) => void;
   /** How many executions of a record have begun the step `name`: more than one is one too many. */
   executionsWith(name: string, recordId: string): number;
@@ -57,7 +57,7 @@ export const watchRunningSteps = (): RunningSteps => {
         const step = { task, stepId, key, name, recordId, worker };
         inFlight.set(stepId, step);
         begun.getOrInsertComputed(keyOf(name, recordId), () => new Set<string>()).add(stepId);
-        steps.onBegun(step);
+        return steps.onBegun(step);
       }
     },
     executionsWith: (name, recordId) => begun.get(keyOf(name, recordId))?.size ?? 0,

@@ -5,7 +5,7 @@ import { setTimeout } from "node:timers/promises";
 import { styleText } from "node:util";
 import type { Message } from "kafkajs";
 import { job } from "../jobs/deletion/job.ts";
-import { openRecords } from "../jobs/deletion/records.ts";
+import { openRecords } from "../jobs/deletion/open-records.ts";
 import { randomRows } from "../jobs/deletion/seed.ts";
 import { createKafka, createProducer } from "../kafka/client.ts";
 import { ensureTopics } from "../kafka/topics.ts";
@@ -14,7 +14,9 @@ import { silentLog } from "../support/log.ts";
 import { createRandom } from "../support/random.ts";
 import { retryUntilDone } from "../support/retry.ts";
 import { parseJobSettings } from "../worker/settings.ts";
+import { createDisturbances } from "./disturbances.ts";
 import { createFaults } from "./faults.ts";
+import { startNeighbour } from "./neighbour.ts";
 import { startResonateProxy } from "./resonate-proxy.ts";
 import { watchRunningSteps } from "./running-steps.ts";
 import { type Finding, judge, judgeRepeats, printFindings, toCompletion } from "./verdict.ts";
@@ -30,6 +32,8 @@ export interface SoakOptions {
   readonly seed: number;
   /** A real broker and server; the embedded ones where absent. */
   readonly external?: { readonly kafkaBrokers: string; readonly resonateUrl: string } | undefined;
+  /** An empty row store; a SQLite file of the run's own where absent. */
+  readonly recordsDb?: string | undefined;
   readonly print: (line: string) => void;
   readonly signal: AbortSignal;
 }
@@ -38,6 +42,8 @@ export interface SoakOptions {
 const RECORDS_PER_SECOND = 40;
 const SECONDS_PER_FAULT = 1.5;
 const CHUNK_MS = 200;
+/** Share of the records that a second service has, too. */
+const NEIGHBOUR_SHARE = 0.03;
 const PROGRESS_MS = 3000;
 /** After the last arrival and fault: time for all to finish. */
 const SETTLE_MS = 120_000;
@@ -51,8 +57,8 @@ const BAD_VALUES = [
 ];
 
 /**
- * The soak: records arrive while workers are killed, stopped and frozen, new ones start, and connections are cut, all
- * at random. Ends with the demo's verdict and the count of every fault.
+ * The soak: records arrive while workers are killed, stopped, frozen and cut off, new ones start, connections are cut,
+ * the server is slow and the row store locked, all at random, beside a second service. Ends with the demo's verdict and the count of every fault.
  *
  * @returns whether all invariants were seen to hold
  * @throws the reason of `signal` when it is aborted; an error when the run does not finish in time
@@ -77,7 +83,7 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
     TOPIC_DEAD_LETTERS: `soak-${run}.dead-letters`,
     RESONATE_URL: proxy.url,
     RESONATE_GROUP: `soak-${run}`,
-    RECORDS_DB: join(folder, "records.db"),
+    RECORDS_DB: options.recordsDb ?? join(folder, "records.db"),
     LEASE_TTL_MS: "5000",
     SESSION_TIMEOUT_MS: "6000",
     BATCH_PAUSE_MS: "200",
@@ -87,13 +93,15 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
   const config = parseJobSettings(job, settings);
   const kafka = createKafka(config, { clientId: "soak", log: silentLog });
   await ensureTopics(kafka, config);
-  const store = opened.use(openRecords(config.RECORDS_DB, { worker: "soak" }));
+  const store = opened.use(await openRecords(config.RECORDS_DB, { worker: "soak" }));
   const producer = createProducer(kafka);
   await producer.connect();
   opened.defer(() => producer.disconnect());
   const completed = opened.use(await watchTopic(kafka, config.TOPIC_COMPLETIONS));
   const deadLetters = opened.use(await watchTopic(kafka, config.TOPIC_DEAD_LETTERS));
 
+  const neighbour = opened.use(await startNeighbour({ settings, folder, kafka, producer }));
+  const { slowServer, lockStore } = createDisturbances(proxy, config.RECORDS_DB);
   const faults = opened.use(
     await createFaults({
       workers: options.workers,
@@ -101,6 +109,9 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
       cwd: folder,
       random: createRandom(seed + 1),
       leaseMs: config.LEASE_TTL_MS,
+      resonateUrl: proxy.url,
+      slowServer,
+      lockStore,
       cutConnections: () => proxy.cut() + (stack?.broker.dropConnections() ?? 0),
       steps,
     }),
@@ -121,8 +132,11 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
         messages.push({ key: "bad", value: BAD_VALUES[bad++ % BAD_VALUES.length] ?? null });
     }
     // A frozen worker may hold the row store's lock, and only this process thaws it: so it must not block in wait.
-    await retryUntilDone(async () => store.addRows(rows), { signal, onFailure: () => {} });
+    await retryUntilDone(() => store.addRows(rows), { signal, onFailure: () => {} });
     if (messages.length > 0) await producer.send({ topic: config.TOPIC_SOURCE, acks: -1, messages });
+    for (const [recordId, own] of rows) {
+      if (random() < NEIGHBOUR_SHARE) await neighbour.add(recordId, own);
+    }
   };
 
   const durationMs = 1000 * Math.max(count / RECORDS_PER_SECOND, kills * SECONDS_PER_FAULT);
@@ -158,7 +172,7 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
   }
   await faults.thawAll();
   const deadline = Date.now() + SETTLE_MS + count * 20;
-  while (done() < count || buried() < bad) {
+  while (done() < count || buried() < bad || neighbour.missing() > 0) {
     signal.throwIfAborted();
     progress();
     if (Date.now() > deadline) break;
@@ -170,8 +184,9 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
 
   const completions = completed.messages.map(toCompletion);
   const findings: Finding[] = [
-    ...judge({ seeded, records: store, completions, steps }),
+    ...(await judge({ seeded, records: store, completions, steps })),
     judgeRepeats(completions, faults),
+    await neighbour.judge(),
     { claim: "every bad message is a dead letter", holds: buried() === bad, seen: `${buried()} of ${bad}` },
     {
       claim: "every worker that was asked to stop did",

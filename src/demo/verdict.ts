@@ -35,11 +35,11 @@ const findDoubles = (ledger: readonly LedgerEntry[]): number => {
 };
 
 /** Judges a run by the row store, its ledger and the completions topic. */
-export const judge = ({ seeded, records, completions, steps }: Outcome): Finding[] => {
-  const ledger = records.ledger();
+export const judge = async ({ seeded, records, completions, steps }: Outcome): Promise<Finding[]> => {
+  const ledger = await records.ledger();
   const rows = sum(seeded.map((record) => record.rows));
   const deleted = sum(ledger.map((entry) => entry.deleted));
-  const left = records.countRows();
+  const left = await records.countRows();
   const completed = new Set(completions.map((completion) => completion.recordId));
   const missing = seeded.filter(({ key }) => !completed.has(key));
   const doubles = findDoubles(ledger);

@@ -16,7 +16,7 @@ import { search } from "./search.ts";
 import { createUnanswered } from "./unanswered.ts";
 
 /** Requests and their answers as they pass, for those who count or trace them. */
-type OnExchange = (request: Request, response: Response) => void;
+type OnExchange = (request: Request, response: Response) => void | Promise<void>;
 
 export interface ResonateServerOptions {
   readonly onExchange?: OnExchange;
@@ -70,7 +70,7 @@ export const createResonateServer = ({ onExchange, delayMs }: ResonateServerOpti
       listeners.getOrInsertComputed(awaited, () => new Set<string>()).add(address);
     }
     const response: Response = await network.send(request);
-    onExchange?.(request, response);
+    await onExchange?.(request, response);
     return response;
   };
 

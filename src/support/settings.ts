@@ -99,8 +99,8 @@ export const parseSettings = <S extends Schema>(
     const text = env[name] ?? fallback;
     const value = parse(text.trim());
     if (value === undefined) {
-      // What stands before an '@' may be a password.
-      const hidden = secret || text.includes("@");
+      // What stands before an '@' may be a password, and a URL may name one among its parameters.
+      const hidden = secret || /@|password/i.test(text);
       const got = hidden ? "one that is not (it is not shown)" : JSON.stringify(text);
       faults.push(`${name}: expected ${expected}, got ${got}`);
     }

@@ -138,8 +138,8 @@ export interface Job<
   readonly settings: S;
   /** Reads a message. Must not throw: what it cannot read goes to the dead letters with the reason it gives. */
   read(message: SourceMessage, settings: Settings<S>): Reading<Input>;
-  /** Opens what its steps touch. */
-  open(settings: Settings<S>, options: OpenOptions): Effects;
+  /** Opens what its steps touch. Tried again while it throws an `OutageError`. */
+  open(settings: Settings<S>, options: OpenOptions): Effects | Promise<Effects>;
   createSteps(effects: Effects, tools: StepTools, settings: Settings<S>): Own;
   createWorkflow(steps: Own, settings: Settings<S>): Workflow<Input>;
   /** Makes messages to try it with, and whatever rows they need. */
@@ -147,7 +147,7 @@ export interface Job<
     readonly settings: Settings<S>;
     readonly count: number;
     readonly random: () => number;
-  }): Iterable<Seed>;
+  }): Iterable<Seed> | AsyncIterable<Seed>;
 }
 
 /** A job of which nothing is known but that it is one. */

@@ -1,4 +1,5 @@
-import { describe } from "../support/errors.ts";
+import { setTimeout } from "node:timers/promises";
+import { describe, OutageError } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import { retryUntilDone } from "../support/retry.ts";
 import { aborted } from "../support/signals.ts";
@@ -27,6 +28,33 @@ export const untilReachable = (
   });
   // A try may take seconds: a stop does not wait for it.
   return Promise.race([reached, aborted(signal).then(() => signal.throwIfAborted())]);
+};
+
+/** Longest pause between two tries, in milliseconds. */
+const MAX_RETRY_DELAY_MS = 5000;
+
+/**
+ * Opens what a job's steps touch, and waits while that is away.
+ *
+ * @throws the reason of `signal` when it is aborted; what `open` throws when that is no `OutageError`
+ */
+export const untilOpen = async <T>(
+  open: () => T | Promise<T>,
+  { log, signal }: Pick<ReachOptions, "log" | "signal">,
+): Promise<T> => {
+  const stopped = aborted(signal).then((): never => {
+    throw signal.reason;
+  });
+  stopped.catch(() => {});
+  for (let delay = 1000; ; delay = Math.min(delay * 2, MAX_RETRY_DELAY_MS)) {
+    try {
+      return await Promise.race([open(), stopped]);
+    } catch (error) {
+      if (!(error instanceof OutageError)) throw error;
+      log.warn(`${describe(error)}. Next try in ${delay / 1000} s.`);
+    }
+    await setTimeout(delay, undefined, { signal }).catch(() => signal.throwIfAborted());
+  }
 };
 
 /** Asks a Resonate server whether it is up. Rejects when it is not. */

@@ -13,7 +13,11 @@ export interface Place {
 
 export interface SeedOptions<S extends Schema, M extends SeedMessage> {
   readonly job: {
-    seed(options: { settings: Settings<S>; count: number; random: () => number }): Iterable<M>;
+    seed(options: {
+      settings: Settings<S>;
+      count: number;
+      random: () => number;
+    }): Iterable<M> | AsyncIterable<M>;
   };
   readonly settings: WorkerSettings & Settings<S>;
   readonly kafka: Kafka;
@@ -37,7 +41,7 @@ export async function* seed<S extends Schema, M extends SeedMessage>(
   const producer = createProducer(kafka);
   await producer.connect();
   try {
-    for (const message of messages) {
+    for await (const message of messages) {
       const { key, value } = message;
       const [ack] = await producer.send({
         topic: settings.TOPIC_SOURCE,

@@ -12,7 +12,7 @@ import { createDispatch } from "./dispatch.ts";
 import { startExecutor } from "./executor.ts";
 import type { AnyJob } from "./job.ts";
 import { joinGroup } from "./membership.ts";
-import { ping, untilReachable } from "./reach.ts";
+import { ping, untilOpen, untilReachable } from "./reach.ts";
 import { parseJobSettings, schemaOf } from "./settings.ts";
 import { tell } from "./telemetry.ts";
 
@@ -62,7 +62,10 @@ const assemble = async ({ job, env, log, signal, random = Math.random }: WorkerO
   const name = `${process.pid}-${randomUUID().slice(0, 8)}`;
   const topics = { source: settings.TOPIC_SOURCE, deadLetters: settings.TOPIC_DEAD_LETTERS };
   await using opened = new AsyncDisposableStack();
-  const effects = job.open(settings, { resources: opened, worker: name, random });
+  const effects = await untilOpen(() => job.open(settings, { resources: opened, worker: name, random }), {
+    log,
+    signal,
+  });
 
   for (const [misspelt, meant] of findMisspelt(schemaOf(job), env)) {
     log.warn(`${misspelt} is not a setting: ${meant} was most likely meant`);

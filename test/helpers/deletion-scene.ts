@@ -2,7 +2,8 @@ import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { job } from "../../src/jobs/deletion/job.ts";
-import { type LedgerEntry, openRecords, type RecordStore } from "../../src/jobs/deletion/records.ts";
+import { openRecords } from "../../src/jobs/deletion/open-records.ts";
+import type { LedgerEntry, RecordStore } from "../../src/jobs/deletion/records.ts";
 import { parseJobSettings } from "../../src/worker/settings.ts";
 import { type Env, openScene, type Scene } from "./scene.ts";
 
@@ -13,9 +14,9 @@ export interface DeletionScene extends Scene {
   /** Adds rows and produces the record's id; gives back the id. */
   seed(options: { batches: number; partition?: number; recordId?: string }): Promise<string>;
   /** The record's entries in the ledger. */
-  entriesOf(recordId: string): LedgerEntry[];
+  entriesOf(recordId: string): Promise<LedgerEntry[]>;
   /** How often a batch of the record was applied. */
-  batchesOf(recordId: string): number;
+  batchesOf(recordId: string): Promise<number>;
 }
 
 /** Sets a scene for the deletion; all of it is gone when the test ends. */
@@ -28,20 +29,20 @@ export const setScene = async (t: TestContext, overrides: Env = {}): Promise<Del
   }));
   const settings = parseJobSettings(job, scene.env);
   const records = scene.resources.use(
-    openRecords(settings.RECORDS_DB, { worker: "test", busyTimeoutMs: 5000 }),
+    await openRecords(settings.RECORDS_DB, { worker: "test", lockWaitMs: 5000 }),
   );
-  const entriesOf = (id: string) => records.ledger().filter(({ recordId }) => recordId === id);
+  const entriesOf = async (id: string) => (await records.ledger()).filter(({ recordId }) => recordId === id);
   return {
     ...scene,
     settings,
     records,
     seed: async ({ batches, partition, recordId = `record-${randomUUID()}` }) => {
-      records.addRows(new Map([[recordId, batches * settings.BATCH_SIZE]]));
+      await records.addRows(new Map([[recordId, batches * settings.BATCH_SIZE]]));
       const place = partition === undefined ? {} : { partition };
       await scene.produce({ key: recordId, value: JSON.stringify(recordId), ...place });
       return recordId;
     },
     entriesOf,
-    batchesOf: (id) => entriesOf(id).length,
+    batchesOf: async (id) => (await entriesOf(id)).length,
   };
 };

@@ -17,7 +17,7 @@ export interface JobScene extends Scene {
   /** Produces a message; gives back its id. */
   seedOne(partition?: number): Promise<string>;
   /** The effects of a message so far, in the order in which they took place. */
-  effectsOf(id: string): readonly Effect[];
+  effectsOf(id: string): Promise<readonly Effect[]>;
 }
 
 /** A job as these tests see it. */
@@ -47,7 +47,7 @@ export const jobs: readonly JobUnderTest[] = [
       return {
         ...scene,
         seedOne: (partition) => scene.seed({ batches: 3, ...(partition === undefined ? {} : { partition }) }),
-        effectsOf: (id) => scene.entriesOf(id).map(({ key, repeats }) => ({ key, repeats })),
+        effectsOf: async (id) => (await scene.entriesOf(id)).map(({ key, repeats }) => ({ key, repeats })),
       };
     },
   },

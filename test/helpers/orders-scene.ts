@@ -57,6 +57,7 @@ export const setScene = async (
       await scene.produce({ key: orderId, value, ...(partition === undefined ? {} : { partition }) });
       return orderId;
     },
-    effectsOf: (id) => [...(book.asked.get(id) ?? [])].map(([key, times]) => ({ key, repeats: times - 1 })),
+    effectsOf: async (id) =>
+      [...(book.asked.get(id) ?? [])].map(([key, times]) => ({ key, repeats: times - 1 })),
   };
 };

@@ -126,7 +126,7 @@ export interface Held {
 /** Holds the first request that matches; `watch` sees all of them, the held one too, and their answers. */
 export const holdAt = (
   proxy: ResonateProxy,
-  matches: (passing: Passing) => boolean,
+  matches: (passing: Passing) => boolean | Promise<boolean>,
   watch: { before?: OnPassing; after?: (passing: Passing, status: number) => Promise<void> | void } = {},
 ): Promise<Held> => {
   const held = Promise.withResolvers<Held>();
@@ -136,7 +136,9 @@ export const holdAt = (
   follow(proxy, {
     before: async (passing) => {
       await watch.before?.(passing);
-      if (stopped !== undefined || !matches(passing)) return;
+      if (stopped !== undefined || !(await matches(passing))) return;
+      // Another one may have matched meanwhile.
+      if (stopped !== undefined) return;
       stopped = passing.request;
       const release = () => {
         gate.resolve();
@@ -158,7 +160,7 @@ export interface Executions extends Pick<RunningSteps, "executionsWith" | "at"> 
   /** How often each execution was started by a dispatch: answers that created it, by promise id. */
   readonly created: ReadonlyMap<string, number>;
   /** To be called with each answer. */
-  readonly after: (passing: Passing, status: number) => void;
+  readonly after: (passing: Passing, status: number) => Promise<void>;
 }
 
 /**
@@ -172,8 +174,8 @@ export const countExecutions = (): Executions => {
     created,
     executionsWith: steps.executionsWith,
     at: steps.at,
-    after: ({ request }, status) => {
-      steps.onAnswer(request, status);
+    after: async ({ request }, status) => {
+      await steps.onAnswer(request, status);
       if (request.kind !== "task.create" || status !== 200) return;
       const { id } = request.data.action.data;
       created.set(id, (created.get(id) ?? 0) + 1);

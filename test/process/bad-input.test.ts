@@ -336,7 +336,7 @@ suite("bad input", { concurrency: 3 }, () => {
     await until("the commit", async () => (await scene.committed()) === bad.length + good.length);
     assert.equal(scene.deadLetters.length, bad.length);
     assert.equal(scene.completions.length, good.length);
-    assert.equal(scene.records.countRows(), 0);
+    assert.equal(await scene.records.countRows(), 0);
     await assertUp(worker);
   });
 
@@ -390,7 +390,7 @@ suite("bad input", { concurrency: 3 }, () => {
     const worker = await scene.startWorker();
     await deleteDeadLetterTopic(t, scene);
     const good = ["before", "after", "after-too"].map((name) => `${name}-${settings.KAFKA_GROUP_ID}`);
-    scene.records.addRows(new Map(good.map((id) => [id, settings.BATCH_SIZE])));
+    await scene.records.addRows(new Map(good.map((id) => [id, settings.BATCH_SIZE])));
     const [before, ...after] = good.map((id) => ({ key: id, value: id, partition: 0 }));
     const bad = { key: "bad", value: "{", partition: 0 };
     await scene.produce(...[before, bad, ...after].filter((message) => message !== undefined));

@@ -39,7 +39,7 @@ suite("bounds", { concurrency: 2, timeout: 180_000 }, () => {
     const ids = await Promise.all(Array.from({ length: count }, () => scene.seed({ batches: 1 })));
     await until("all completions", () => ids.every((id) => scene.completionsOf(id).length > 0));
 
-    const applied = scene.records.ledger().map(({ appliedAt }) => appliedAt);
+    const applied = (await scene.records.ledger()).map(({ appliedAt }) => appliedAt);
     assert.equal(applied.length, count);
     assert.ok(
       (applied.at(-1) ?? 0) - (applied[0] ?? 0) > scene.settings.LEASE_TTL_MS,

@@ -55,7 +55,10 @@ const rideOut = async (t: TestContext, scene: DeletionScene, ms: number) => {
   });
 
   const before = await Promise.all(Array.from({ length: 10 }, () => scene.seed({ batches: 5 })));
-  await until("the first batches", () => before.every((id) => scene.batchesOf(id) > 0));
+  await until("the first batches", async () => {
+    const started = new Set((await scene.records.ledger()).map(({ recordId }) => recordId));
+    return before.every((id) => started.has(id));
+  });
   await scene.seed({ batches: 1, recordId: caught });
   const outage = await withTimeout(begun, 30_000, "the outage");
   const downAt = Date.now();
@@ -68,7 +71,7 @@ const rideOut = async (t: TestContext, scene: DeletionScene, ms: number) => {
   const ended = outage.end();
   t.after(() => ended);
   const meanwhile = Array.from({ length: 5 }, (_, i) => `meanwhile-${i}-${settings.KAFKA_GROUP_ID}`);
-  scene.records.addRows(new Map(meanwhile.map((id) => [id, 2 * settings.BATCH_SIZE])));
+  await scene.records.addRows(new Map(meanwhile.map((id) => [id, 2 * settings.BATCH_SIZE])));
   for (const id of meanwhile) {
     // kafkajs gives up before some of these outages end.
     await until(`${id} to be produced`, () =>
@@ -101,10 +104,10 @@ const rideOut = async (t: TestContext, scene: DeletionScene, ms: number) => {
     assert.equal(keysOf(id).size, 1, `one key for the completions of ${id}`);
     assert.equal(executions.executionsWith("enqueueCompletion", id), 1, `one execution of ${id}`);
   }
-  const ledger = scene.records.ledger();
+  const ledger = await scene.records.ledger();
   assert.equal(ledger.length, 10 * 5 + 1 + 10 * 2);
   assert.ok(ledger.every(({ repeats }) => repeats === 0));
-  assert.equal(scene.records.countRows(), 0);
+  assert.equal(await scene.records.countRows(), 0);
   assert.ok(
     supervised.exits.every((exit) => exit === 1),
     `ended with ${supervised.exits}`,

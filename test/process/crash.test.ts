@@ -24,7 +24,11 @@ for (const job of jobs) {
       });
       const id = await scene.seedOne();
       await killed;
-      assert.deepEqual(scene.effectsOf(id), effectsOnce(job, id).slice(0, 1), "killed after the first step");
+      assert.deepEqual(
+        await scene.effectsOf(id),
+        effectsOnce(job, id).slice(0, 1),
+        "killed after the first step",
+      );
 
       const begun: string[] = [];
       follow(scene.proxy, {
@@ -34,7 +38,7 @@ for (const job of jobs) {
       });
       await scene.startWorker();
       await until("the completion", () => scene.completionsOf(id).length > 0);
-      assert.deepEqual(scene.effectsOf(id), effectsOnce(job, id));
+      assert.deepEqual(await scene.effectsOf(id), effectsOnce(job, id));
       assert.deepEqual(begun, keysOf(job, id).slice(1), "the first step is not begun again");
     });
 
@@ -44,12 +48,12 @@ for (const job of jobs) {
       const killed = killAt(scene.proxy, victim, isStep(publishes, "begin"));
       const id = await scene.seedOne();
       await killed;
-      assert.deepEqual(scene.effectsOf(id), effectsOnce(job, id), "killed after the last effect");
+      assert.deepEqual(await scene.effectsOf(id), effectsOnce(job, id), "killed after the last effect");
       assert.equal(scene.completionsOf(id).length, 0, "killed before the completion");
 
       await scene.startWorker();
       await until("the completion", () => scene.completionsOf(id).length > 0);
-      assert.deepEqual(scene.effectsOf(id), effectsOnce(job, id));
+      assert.deepEqual(await scene.effectsOf(id), effectsOnce(job, id));
     });
 
     test(`mode 3: a worker dies after the completion is published, before its checkpoint: it comes twice, with one idempotency key (${name})`, async (t) => {
@@ -80,7 +84,7 @@ for (const job of jobs) {
       const key = keysOf(job, id).at(-1);
       for (const { headers } of completions) assert.equal(String(headers?.[IDEMPOTENCY_KEY_HEADER]), key);
       assert.equal(String(completions[0]?.value), String(completions[1]?.value));
-      assert.deepEqual(scene.effectsOf(id), effectsOnce(job, id));
+      assert.deepEqual(await scene.effectsOf(id), effectsOnce(job, id));
     });
 
     test(`mode 7: two workers, one killed in a step: the survivor finishes every message, within the lease and 3 s (${name})`, async (t) => {
@@ -104,7 +108,7 @@ for (const job of jobs) {
           throw new Lost("the worker is dead");
         },
         after: async (passing, status) => {
-          executions.after(passing, status);
+          await executions.after(passing, status);
           const { request, recordId, worker } = passing;
           if (request.kind !== "task.acquire" || dead === undefined || worker === dead) return;
           if (recordId === (await cut.promise).id) resumed.resolve(Date.now());
@@ -118,7 +122,7 @@ for (const job of jobs) {
       assert.ok(takeoverMs <= scene.settings.LEASE_TTL_MS + 3000, `taken over after ${takeoverMs} ms`);
       await until("every completion", () => ids.every((own) => scene.completionsOf(own).length > 0));
       for (const own of ids) {
-        const effects = scene.effectsOf(own);
+        const effects = await scene.effectsOf(own);
         const keys = effectsOnce(job, own).map(({ key }) => key);
         assert.deepEqual(
           effects.map(({ key }) => key),
@@ -126,7 +130,7 @@ for (const job of jobs) {
         );
         assert.equal(executions.executionsWith(publishes, own), 1);
       }
-      const repeats = scene.effectsOf(id).reduce((sum, effect) => sum + effect.repeats, 0);
+      const repeats = (await scene.effectsOf(id)).reduce((sum, effect) => sum + effect.repeats, 0);
       assert.equal(repeats, 1, "the cut step was given its first answer");
     });
 
@@ -139,14 +143,14 @@ for (const job of jobs) {
       const id = await scene.seedOne();
       await killed;
       assert.equal(await scene.committed(), 0, "killed before the commit");
-      assert.deepEqual(scene.effectsOf(id), [], "killed before the first step");
+      assert.deepEqual(await scene.effectsOf(id), [], "killed before the first step");
 
       const second = await scene.startWorker();
       await until("the completion", () => scene.completionsOf(id).length > 0);
       await until("the redelivered message to be dispatched", () => dispatchesOf(second, id).length > 0);
       assert.ok(!dispatchesOf(second, id).some(({ outcome }) => outcome === "kicked off"), "it runs already");
       await until("the commit", async () => (await scene.committed()) === 1);
-      assert.deepEqual(scene.effectsOf(id), effectsOnce(job, id));
+      assert.deepEqual(await scene.effectsOf(id), effectsOnce(job, id));
       assert.equal(scene.completionsOf(id).length, 1);
     });
 
@@ -156,12 +160,12 @@ for (const job of jobs) {
       const killed = killAt(scene.proxy, victim, isStep(first, "end"));
       const id = await scene.seedOne();
       await killed;
-      assert.deepEqual(scene.effectsOf(id), effectsOnce(job, id).slice(0, 1));
+      assert.deepEqual(await scene.effectsOf(id), effectsOnce(job, id).slice(0, 1));
 
       await scene.startWorker();
       await until("the completion", () => scene.completionsOf(id).length > 0);
       assert.deepEqual(
-        scene.effectsOf(id),
+        await scene.effectsOf(id),
         effectsOnce(job, id, { 0: 1 }),
         "its checkpoint was lost, its effect not",
       );

@@ -120,7 +120,7 @@ suite("dead letters that do not fit", { concurrency: 2 }, () => {
     const scene = await setScene(t);
     const failing = await scene.startWorker({ WORKFLOW_TIMEOUT_MS: "1" });
     const id = `large-${scene.settings.KAFKA_GROUP_ID}`;
-    scene.records.addRows(new Map([[id, scene.settings.BATCH_SIZE]]));
+    await scene.records.addRows(new Map([[id, scene.settings.BATCH_SIZE]]));
     const value = JSON.stringify([id, "x".repeat(64 * KIB)]);
     await scene.produce({ key: id, value, headers: { own: "1" } });
     const letter = await until("the letter", () => scene.deadLetters[0]);

@@ -24,9 +24,9 @@ const rewind = async ({ kafka, settings }: DeletionScene) => {
 const outcomesOf = (worker: WorkerProcess, id: string) =>
   dispatchesOf(worker, id).map(({ outcome }) => outcome);
 
-const assertRanOnce = (scene: DeletionScene, id: string, batches: number) => {
+const assertRanOnce = async (scene: DeletionScene, id: string, batches: number) => {
   assert.deepEqual(
-    scene.entriesOf(id).map(({ batch, repeats }) => [batch, repeats]),
+    (await scene.entriesOf(id)).map(({ batch, repeats }) => [batch, repeats]),
     Array.from({ length: batches }, (_, batch) => [batch, 0]),
   );
   assert.equal(scene.completionsOf(id).length, 1, "completions");
@@ -55,14 +55,14 @@ suite("duplicates", { concurrency: 3, timeout: 180_000 }, () => {
     await runMarker(scene, 0);
     await until("the commit", async () => (await scene.committed()) === 2);
     assert.deepEqual([outcomesOf(first, id), outcomesOf(second, id)], [["kicked off"], ["finished before"]]);
-    assertRanOnce(scene, id, 2);
+    await assertRanOnce(scene, id, 2);
   });
 
   test("mode 5: a message that is delivered again while its record is at work joins that execution", async (t) => {
     const scene = await setScene(t, { BATCH_PAUSE_MS: "1000" });
     const first = await scene.startWorker();
     const id = await scene.seed({ batches: 6, partition: 0 });
-    await until("the first batch", () => scene.batchesOf(id) > 0);
+    await until("the first batch", async () => (await scene.batchesOf(id)) > 0);
     await until("the commit", async () => (await scene.committed()) === 1);
     first.kill("SIGTERM");
     assert.equal(await within("the worker's end", first.exited), 0);
@@ -72,10 +72,13 @@ suite("duplicates", { concurrency: 3, timeout: 180_000 }, () => {
     const second = await scene.startWorker();
     await until("the second dispatch", () => outcomesOf(second, id).length === 1);
     assert.deepEqual([outcomesOf(first, id), outcomesOf(second, id)], [["kicked off"], ["at work already"]]);
-    assert.ok(scene.records.countRows() > 0, "the record is still at work when its message comes again");
+    assert.ok(
+      (await scene.records.countRows()) > 0,
+      "the record is still at work when its message comes again",
+    );
     await until("the completion", () => scene.completionsOf(id).length > 0, 60_000);
     await runMarker(scene, 0);
-    assertRanOnce(scene, id, 6);
+    await assertRanOnce(scene, id, 6);
   });
 
   test("mode 5: more messages with the id of a record start nothing, be it at work or done", async (t) => {
@@ -84,7 +87,10 @@ suite("duplicates", { concurrency: 3, timeout: 180_000 }, () => {
     const id = await scene.seed({ batches: 4, partition: 0 });
     await scene.produce({ key: id, value: id, partition: 0 });
     await until("the dispatch of the second message", () => outcomesOf(worker, id).length === 2);
-    assert.ok(scene.records.countRows() > 0, "the record is still at work when the second message comes");
+    assert.ok(
+      (await scene.records.countRows()) > 0,
+      "the record is still at work when the second message comes",
+    );
     await until("the completion", () => scene.completionsOf(id).length > 0);
 
     await scene.produce({ key: id, value: JSON.stringify([id]), partition: 0 });
@@ -92,7 +98,7 @@ suite("duplicates", { concurrency: 3, timeout: 180_000 }, () => {
     assert.deepEqual(outcomesOf(worker, id), ["kicked off", "at work already", "finished before"]);
     await runMarker(scene, 0);
     await until("the commit", async () => (await scene.committed()) === 4);
-    assertRanOnce(scene, id, 4);
+    await assertRanOnce(scene, id, 4);
     assert.equal(scene.deadLetters.length, 0);
   });
 
@@ -124,7 +130,7 @@ suite("duplicates", { concurrency: 3, timeout: 180_000 }, () => {
         if (request.kind === "task.create" && recordId === id) answers.push(status);
       },
     });
-    scene.records.addRows(new Map([[id, 3 * scene.settings.BATCH_SIZE]]));
+    await scene.records.addRows(new Map([[id, 3 * scene.settings.BATCH_SIZE]]));
     await scene.produce({ key: id, value: id, partition: 0 }, { key: id, value: id, partition: 1 });
     await until("both dispatches", () => workers.every((worker) => outcomesOf(worker, id).length === 1));
     await until("the completion", () => scene.completionsOf(id).length > 0);
@@ -138,7 +144,7 @@ suite("duplicates", { concurrency: 3, timeout: 180_000 }, () => {
     assert.deepEqual(places.toSorted(), ["(partition=0, offset=1)", "(partition=1, offset=0)"]);
     await until("the commit", async () => (await scene.committed()) === 3);
     await Promise.all([runMarker(scene, 0), runMarker(scene, 1)]);
-    assertRanOnce(scene, id, 3);
+    await assertRanOnce(scene, id, 3);
   });
 
   test("mode 9: one id in many messages at two workers: one execution", async (t) => {
@@ -161,6 +167,6 @@ suite("duplicates", { concurrency: 3, timeout: 180_000 }, () => {
     const outcomes = workers.flatMap((worker) => outcomesOf(worker, id));
     assert.equal(outcomes.filter((outcome) => outcome === "kicked off").length, 1);
     await Promise.all([runMarker(scene, 0), runMarker(scene, 1)]);
-    assertRanOnce(scene, id, 3);
+    await assertRanOnce(scene, id, 3);
   });
 });

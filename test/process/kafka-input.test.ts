@@ -14,9 +14,9 @@ import { linesWith, partitionsOf, until, within } from "../helpers/scene.ts";
 const { CompressionTypes } = kafkajs;
 
 /** Adds rows for records and gives back messages that name them. */
-const prepare = ({ records, settings }: DeletionScene, names: readonly string[]) => {
+const prepare = async ({ records, settings }: DeletionScene, names: readonly string[]) => {
   const ids = names.map((name) => `${name}-${settings.KAFKA_GROUP_ID}`);
-  records.addRows(new Map(ids.map((id) => [id, settings.BATCH_SIZE])));
+  await records.addRows(new Map(ids.map((id) => [id, settings.BATCH_SIZE])));
   return { ids, messages: ids.map((id): Message => ({ key: id, value: id, partition: 0 })) };
 };
 
@@ -46,14 +46,14 @@ suite("Kafka as it is", { concurrency: 3 }, () => {
     const worker = await scene.startWorker();
     const all: string[] = [];
     for (const { name } of counts) {
-      const { ids, messages } = prepare(
+      const { ids, messages } = await prepare(
         scene,
         [1, 2, 3].map((n) => `${name}-${n}`),
       );
       await producer.send({ topic: settings.TOPIC_SOURCE, messages, compression: CompressionTypes[name] });
       all.push(...ids);
     }
-    const java = prepare(
+    const java = await prepare(
       scene,
       [1, 2, 3].map((n) => `java-${n}`),
     );
@@ -84,7 +84,7 @@ suite("Kafka as it is", { concurrency: 3 }, () => {
     await scene.startWorker();
     const all: string[] = [];
     for (const name of ["gzip", "snappy", "lz4", "zstd"]) {
-      const { ids } = prepare(
+      const { ids } = await prepare(
         scene,
         Array.from({ length: 20 }, (_, n) => `${name}-${n}`),
       );
@@ -105,7 +105,7 @@ suite("Kafka as it is", { concurrency: 3 }, () => {
     const worker = await scene.startWorker({
       NODE_OPTIONS: `--import=data:text/javascript;base64,${Buffer.from(hide).toString("base64")}`,
     });
-    const { messages } = prepare(scene, ["lz4"]);
+    const { messages } = await prepare(scene, ["lz4"]);
     const compression = CompressionTypes.LZ4;
     await scene.producer.send({ topic: scene.settings.TOPIC_SOURCE, messages, compression });
     assert.equal(await within("the end of the worker", worker.exited), 1);
@@ -117,8 +117,8 @@ suite("Kafka as it is", { concurrency: 3 }, () => {
     const scene = await setScene(t);
     const { kafka, settings, embedded } = scene;
     await scene.startWorker();
-    const committedOnes = prepare(scene, ["first", "second"]);
-    const abortedOnes = prepare(scene, ["aborted-1", "aborted-2"]);
+    const committedOnes = await prepare(scene, ["first", "second"]);
+    const abortedOnes = await prepare(scene, ["aborted-1", "aborted-2"]);
     const topic = settings.TOPIC_SOURCE;
     if (embedded) {
       await scene.produce(...committedOnes.messages);
@@ -145,8 +145,8 @@ suite("Kafka as it is", { concurrency: 3 }, () => {
     await untilNoLag(scene);
     const messages = committedOnes.ids.length + (embedded ? 0 : 2 * abortedOnes.ids.length);
     assert.ok((await scene.committed()) > messages, "control records stand behind the messages");
-    for (const id of abortedOnes.ids) assert.equal(scene.batchesOf(id), 0);
-    const after = prepare(scene, ["after"]);
+    for (const id of abortedOnes.ids) assert.equal(await scene.batchesOf(id), 0);
+    const after = await prepare(scene, ["after"]);
     await scene.produce(...after.messages);
     await untilCompleted(scene, after.ids);
     await untilNoLag(scene);
@@ -160,7 +160,7 @@ suite("Kafka as it is", { concurrency: 3 }, () => {
     await withAdmin(kafka, (admin) =>
       admin.createPartitions({ topicPartitions: [{ topic: settings.TOPIC_SOURCE, count: 4 }] }),
     );
-    const { ids, messages } = prepare(scene, ["new-1", "new-2"]);
+    const { ids, messages } = await prepare(scene, ["new-1", "new-2"]);
     await until("a producer that knows the new ones", async () => {
       const all = messages.map((message, i) => ({ ...message, partition: 2 + i }));
       return producer.send({ topic: settings.TOPIC_SOURCE, messages: all }).catch(() => undefined);
@@ -173,7 +173,7 @@ suite("Kafka as it is", { concurrency: 3 }, () => {
     const scene = await setScene(t);
     const { kafka, settings } = scene;
     const worker = await scene.startWorker();
-    const before = prepare(scene, ["before"]);
+    const before = await prepare(scene, ["before"]);
     await scene.produce(...before.messages);
     await untilCompleted(scene, before.ids);
     await withAdmin(kafka, (admin) => admin.deleteTopics({ topics: [settings.TOPIC_SOURCE] }));
@@ -184,7 +184,7 @@ suite("Kafka as it is", { concurrency: 3 }, () => {
       const { topics } = await admin.fetchTopicMetadata({ topics: [settings.TOPIC_SOURCE] });
       assert.equal(topics[0]?.partitions.length, 2);
     });
-    const after = prepare(scene, ["after"]);
+    const after = await prepare(scene, ["after"]);
     await until("a producer that finds it", () =>
       scene.produce(...after.messages).then(
         () => true,
@@ -214,9 +214,11 @@ suite("Kafka as it is", { concurrency: 3 }, () => {
       const { topics } = await admin.fetchTopicMetadata({ topics: [settings.TOPIC_SOURCE] });
       assert.equal(topics[0]?.partitions.length, 2);
     });
-    const { ids, messages } = prepare(scene, ["after"]);
+    const { ids, messages } = await prepare(scene, ["after"]);
     await scene.produce(...messages);
-    await until("the record to be deleted", () => ids.every((id) => scene.batchesOf(id) === 1));
+    await until("the record to be deleted", async () =>
+      (await Promise.all(ids.map(scene.batchesOf))).every((batches) => batches === 1),
+    );
     assert.equal(await Promise.race([worker.exited, "up"]), "up");
   });
 
@@ -263,11 +265,11 @@ suite("Kafka as it is", { concurrency: 3 }, () => {
     assert.equal(host, "::1");
     await scene.startWorker({ KAFKA_BROKERS: `[::1]:${port}` });
     // The test's own clients know the broker by its old address, and where that has gone.
-    scene.records.addRows(new Map([["by-ipv6", scene.settings.BATCH_SIZE]]));
+    await scene.records.addRows(new Map([["by-ipv6", scene.settings.BATCH_SIZE]]));
     const seeded = spawn("kcat", ["-P", "-b", `[::1]:${port}`, "-t", scene.settings.TOPIC_SOURCE]);
     seeded.stdin.end("by-ipv6\n");
     await once(seeded, "exit");
-    await until("the record to be deleted", () => scene.batchesOf("by-ipv6") === 1);
+    await until("the record to be deleted", async () => (await scene.batchesOf("by-ipv6")) === 1);
   });
 
   test("mode 44: a member of the group that reads another topic takes none of the source's partitions", async (t) => {

@@ -55,7 +55,7 @@ suite("leases", { concurrency: 3, timeout: 180_000 }, () => {
         heldTask = id;
         assert.equal(passing.recordId, id);
         const done = steps.slice(0, position + 1).filter((step) => step === counted).length;
-        assert.deepEqual(scene.effectsOf(id), effectsOnce(job, id).slice(0, done));
+        assert.deepEqual(await scene.effectsOf(id), effectsOnce(job, id).slice(0, done));
         assert.ok(passing.worker !== undefined && names.includes(passing.worker));
 
         await until("three leases to pass", () => Date.now() - at >= 3 * LEASE_MS);
@@ -65,7 +65,7 @@ suite("leases", { concurrency: 3, timeout: 180_000 }, () => {
         assert.equal(await release(), 200, "its checkpoint is taken");
 
         await until("the completion", () => scene.completionsOf(id).length > 0);
-        assert.deepEqual(scene.effectsOf(id), effectsOnce(job, id));
+        assert.deepEqual(await scene.effectsOf(id), effectsOnce(job, id));
         assert.deepEqual(begun, keysOf(job, id), "each step is begun once");
         assert.equal(scene.completionsOf(id).length, 1);
       });
@@ -94,13 +94,13 @@ suite("leases", { concurrency: 3, timeout: 180_000 }, () => {
     const step = isStep("deleteBatch", "end");
     const heldAtOther = holdAt(
       scene.proxy,
-      (own) => step(own) && scene.entriesOf(id).some(({ worker }) => worker === otherName),
+      async (own) => step(own) && (await scene.entriesOf(id)).some(({ worker }) => worker === otherName),
     );
     assert.ok(frozen.kill("SIGSTOP"));
     // Its connections stay open, so the server goes on sending to it: what it sends is lost, and sent again.
     const frozenAt = Date.now();
     assert.deepEqual(
-      scene.entriesOf(id).map(({ worker }) => worker),
+      (await scene.entriesOf(id)).map(({ worker }) => worker),
       [frozenName],
     );
     const atOther = await within("the second batch, at the other worker", heldAtOther, TAKEOVER_MS);
@@ -124,19 +124,19 @@ suite("leases", { concurrency: 3, timeout: 180_000 }, () => {
         const next = await scene.seed({ batches: 1, partition });
         await until("the completion of a later record", () => scene.completionsOf(next).length > 0);
         after = next;
-        return scene.entriesOf(next)[0]?.worker === frozenName;
+        return (await scene.entriesOf(next))[0]?.worker === frozenName;
       },
       45_000,
     );
     assert.equal(dispatchesOf(frozen, after).length, 1);
     assert.deepEqual(
-      scene.entriesOf(id).map(({ batch, worker, repeats }) => [batch, worker, repeats]),
+      (await scene.entriesOf(id)).map(({ batch, worker, repeats }) => [batch, worker, repeats]),
       [
         [0, frozenName, 1],
         [1, otherName, 0],
       ],
     );
     assert.equal(scene.completionsOf(id).length, 1);
-    assert.equal(scene.records.countRows(), 0);
+    assert.equal(await scene.records.countRows(), 0);
   });
 });

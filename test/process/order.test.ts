@@ -12,8 +12,8 @@ suite("order", { concurrency: 3, timeout: 180_000 }, () => {
     const slow = await scene.seed({ batches: 6, partition: 1 });
     const fast = await scene.seed({ batches: 1, partition: 1 });
     await until("the fast record's completion", () => scene.completionsOf(fast).length > 0);
-    assert.ok(scene.records.countRows() > 0, "rows of the slow record remain");
-    assert.ok(scene.batchesOf(slow) < 6);
+    assert.ok((await scene.records.countRows()) > 0, "rows of the slow record remain");
+    assert.ok((await scene.batchesOf(slow)) < 6);
     assert.equal(scene.completionsOf(slow).length, 0);
     assert.deepEqual(
       [slow, fast].map((id) => dispatchesOf(worker, id)),
@@ -21,9 +21,9 @@ suite("order", { concurrency: 3, timeout: 180_000 }, () => {
     );
 
     await until("the slow record's completion", () => scene.completionsOf(slow).length > 0);
-    assert.equal(scene.batchesOf(slow), 6);
+    assert.equal(await scene.batchesOf(slow), 6);
     assert.equal(scene.completionsOf(fast).length, 1);
-    assert.equal(scene.records.countRows(), 0);
+    assert.equal(await scene.records.countRows(), 0);
   });
 
   test("mode 6: a step that takes its time holds up no message behind it", async (t) => {
@@ -40,13 +40,13 @@ suite("order", { concurrency: 3, timeout: 180_000 }, () => {
       behind.every((id) => scene.completionsOf(id).length > 0),
     );
     await until("the commit of them all", async () => (await scene.committed()) === 6);
-    assert.equal(scene.batchesOf(slow), 1, "the slow record is at its first step still");
+    assert.equal(await scene.batchesOf(slow), 1, "the slow record is at its first step still");
     assert.equal(scene.completionsOf(slow).length, 0);
 
     assert.equal(await release(), 200);
     await until("the slow record's completion", () => scene.completionsOf(slow).length > 0);
     assert.deepEqual(
-      scene.records.ledger().map(({ repeats }) => repeats),
+      (await scene.records.ledger()).map(({ repeats }) => repeats),
       Array.from({ length: 7 }, () => 0),
     );
   });

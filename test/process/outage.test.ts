@@ -17,7 +17,7 @@ const linesWith = ({ lines }: { lines: readonly string[] }, text: string) =>
 const assertUp = async (worker: { exited: Promise<unknown> }) =>
   assert.equal(await Promise.race([worker.exited, "up"]), "up");
 
-const assertDoneOnce = (
+const assertDoneOnce = async (
   scene: DeletionScene,
   batchesById: ReadonlyMap<string, number>,
   { executionsWith }: Executions,
@@ -27,12 +27,12 @@ const assertDoneOnce = (
     assert.equal(new Set(keys).size, 1, `completions of ${id}: ${keys.join(", ")}`);
     assert.equal(executionsWith("enqueueCompletion", id), 1, `executions of ${id}`);
     assert.deepEqual(
-      scene.entriesOf(id).map(({ batch }) => batch),
+      (await scene.entriesOf(id)).map(({ batch }) => batch),
       Array.from({ length: batches }, (_, batch) => batch),
       `batches of ${id}`,
     );
   }
-  assert.equal(scene.records.countRows(), 0);
+  assert.equal(await scene.records.countRows(), 0);
 };
 
 /**
@@ -58,8 +58,8 @@ const rideOut = async (
       await begin().then(resolve, reject);
       throw new Lost("the server is down");
     },
-    after: (passing, status) => {
-      executions.after(passing, status);
+    after: async (passing, status) => {
+      await executions.after(passing, status);
       const { request, recordId } = passing;
       if (request.kind === "task.suspend" && status === 200) asleep.add(recordId);
       if (request.kind === "task.create" && (status === 200 || status === 409)) started.add(recordId);
@@ -71,7 +71,7 @@ const rideOut = async (
   inStep = `in-step-${scene.settings.KAFKA_GROUP_ID}`;
   await scene.seed({ batches: 2, recordId: inStep });
   const outage = await withTimeout(begun, 30_000, "the outage");
-  assert.equal(scene.batchesOf(inStep), 1, "the server went between a batch and its checkpoint");
+  assert.equal(await scene.batchesOf(inStep), 1, "the server went between a batch and its checkpoint");
   const joins = linesWith(worker, "joined consumer group");
   assert.equal(joins, 1);
 
@@ -98,8 +98,8 @@ const rideOut = async (
     REDELIVERY_MS,
   );
   await until("the commit of all", async () => (await scene.committed()) === all.size);
-  assertDoneOnce(scene, all, executions);
-  const repeated = scene.records.ledger().filter(({ repeats }) => repeats > 0);
+  await assertDoneOnce(scene, all, executions);
+  const repeated = (await scene.records.ledger()).filter(({ repeats }) => repeats > 0);
   assert.deepEqual(
     repeated.map(({ recordId, repeats }) => [recordId, repeats]),
     [[inStep, 1]],
@@ -173,7 +173,7 @@ suite("outage", { concurrency: 3 }, () => {
       () => [...all.keys()].every((id) => scene.completionsOf(id).length > 0),
       REDELIVERY_MS,
     );
-    assertDoneOnce(scene, all, executions);
+    await assertDoneOnce(scene, all, executions);
     await assertUp(worker);
   });
 });

@@ -23,15 +23,15 @@ const setNeighbour = (t: TestContext, { env }: Scene, overrides: Env = {}): Prom
 const seedAll = (scene: DeletionScene, ids: readonly string[]) =>
   Promise.all(ids.map((recordId) => scene.seed({ batches: BATCHES, recordId })));
 
-const assertAllDone = (scene: DeletionScene, ids: readonly string[]) => {
+const assertAllDone = async (scene: DeletionScene, ids: readonly string[]) => {
   for (const id of ids) {
     assert.equal(scene.completionsOf(id).length, 1, `completions of ${id}`);
     assert.deepEqual(
-      scene.entriesOf(id).map(({ batch, repeats }) => [batch, repeats]),
+      (await scene.entriesOf(id)).map(({ batch, repeats }) => [batch, repeats]),
       Array.from({ length: BATCHES }, (_, batch) => [batch, 0]),
     );
   }
-  assert.equal(scene.records.countRows(), 0);
+  assert.equal(await scene.records.countRows(), 0);
 };
 
 /** Makes a promise as another program would; gives back the status of the answer. */
@@ -73,8 +73,8 @@ suite("ownership", { concurrency: 3, timeout: 180_000 }, () => {
     await until("all completions of both", () =>
       [first, second].every((scene) => ids.every((id) => scene.completionsOf(id).length > 0)),
     );
-    assertAllDone(first, ids);
-    assertAllDone(second, ids);
+    await assertAllDone(first, ids);
+    await assertAllDone(second, ids);
     for (const id of ids) {
       const own = [...begun].filter((promiseId) => promiseId === id || promiseId.startsWith(`${id}\u001f`));
       assert.equal(own.length, 2, own.join());
@@ -98,7 +98,7 @@ suite("ownership", { concurrency: 3, timeout: 180_000 }, () => {
       dispatchesOf(worker, id).map(({ outcome }) => outcome),
       ["kicked off", "finished before"],
     );
-    assertAllDone(second, [id]);
+    await assertAllDone(second, [id]);
   });
 
   test("mode 24: a second service with the same worker group is refused at its start, with the setting to change", async (t) => {
@@ -115,12 +115,12 @@ suite("ownership", { concurrency: 3, timeout: 180_000 }, () => {
     await until("the first service's completions", () =>
       ids.every((id) => first.completionsOf(id).length > 0),
     );
-    assertAllDone(first, ids);
+    await assertAllDone(first, ids);
     // What was refused was the sharing: with a group of its own the second service works.
     await second.startWorker({ RESONATE_GROUP: `own-${randomUUID().slice(0, 8)}` });
     const own = await second.seed({ batches: BATCHES });
     await until("the second service's completion", () => second.completionsOf(own).length > 0);
-    assertAllDone(second, [own]);
+    await assertAllDone(second, [own]);
   });
 
   test("mode 24: an execution of another service that reaches a worker is not run", async (t) => {
@@ -134,7 +134,7 @@ suite("ownership", { concurrency: 3, timeout: 180_000 }, () => {
     );
     const id = await scene.seed({ batches: BATCHES });
     await until("the completion", () => scene.completionsOf(id).length > 0);
-    assertAllDone(scene, [id]);
+    await assertAllDone(scene, [id]);
     assert.equal(scene.completionsOf(stray).length, 0);
   });
 
@@ -160,7 +160,7 @@ suite("ownership", { concurrency: 3, timeout: 180_000 }, () => {
         ]),
         [[taken, JSON.stringify(taken), "id-taken"]],
       );
-      assert.equal(scene.batchesOf(taken), 0, "nothing of it was run");
+      assert.equal(await scene.batchesOf(taken), 0, "nothing of it was run");
     });
   }
 

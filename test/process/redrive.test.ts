@@ -47,7 +47,7 @@ suite("redrive", { concurrency: 3 }, () => {
     const failing = await scene.startWorker({ WORKFLOW_TIMEOUT_MS: "1" });
     const failed = await Promise.all([1, 2, 3].map((batches) => scene.seed({ batches })));
     const refused = ["first", "second"].map((nth) => `${nth}-refused-${scene.settings.KAFKA_GROUP_ID}`);
-    scene.records.addRows(new Map(refused.map((id) => [id, scene.settings.BATCH_SIZE])));
+    await scene.records.addRows(new Map(refused.map((id) => [id, scene.settings.BATCH_SIZE])));
     await scene.produce(
       ...refused.map((id) => ({
         key: id,
@@ -90,9 +90,9 @@ suite("redrive", { concurrency: 3 }, () => {
     ]);
     for (const [id, batches] of expected) {
       assertCompletedOnce(scene, executions, id);
-      assert.equal(scene.batchesOf(id), batches);
+      assert.equal(await scene.batchesOf(id), batches);
     }
-    assert.equal(scene.records.countRows(), 0);
+    assert.equal(await scene.records.countRows(), 0);
     assert.equal(scene.deadLetters.length, 5);
   });
 
@@ -121,7 +121,7 @@ suite("redrive", { concurrency: 3 }, () => {
     follow(scene.proxy, executions);
     const worker = await scene.startWorker();
     const id = `record-under-lock-${scene.settings.KAFKA_GROUP_ID}`;
-    scene.records.addRows(new Map([[id, 2 * scene.settings.BATCH_SIZE]]));
+    await scene.records.addRows(new Map([[id, 2 * scene.settings.BATCH_SIZE]]));
     using other = new DatabaseSync(scene.settings.RECORDS_DB, { timeout: 5000 });
     other.exec("BEGIN IMMEDIATE");
     const original = { key: Buffer.from([0xff, 0]), value: Buffer.from(`{"recordId": "${id}", "n": 1}`) };
@@ -150,7 +150,7 @@ suite("redrive", { concurrency: 3 }, () => {
     assert.ok(!worker.lines.some((line) => line.includes("(attempt 2)")));
     other.exec("COMMIT");
     assert.equal(scene.completionsOf(id).length, 0);
-    assert.equal(scene.batchesOf(id), 0);
+    assert.equal(await scene.batchesOf(id), 0);
 
     assert.deepEqual(await redrive(scene), ["execution-failed: 1", summary(scene, 1)]);
     await until("the completion", () => scene.completionsOf(id).length > 0);
@@ -162,8 +162,8 @@ suite("redrive", { concurrency: 3 }, () => {
       ],
     );
     assertCompletedOnce(scene, executions, id);
-    assert.equal(scene.batchesOf(id), 2);
-    assert.equal(scene.records.countRows(), 0);
+    assert.equal(await scene.batchesOf(id), 2);
+    assert.equal(await scene.records.countRows(), 0);
     assert.equal(scene.deadLetters.length, 1);
   });
 
@@ -179,8 +179,8 @@ suite("redrive", { concurrency: 3 }, () => {
       String(letter.headers?.[HEADERS.error]),
       new RegExp(`^expected ${id} to be done by \\d{4}-\\d\\d-\\d\\dT[\\d:.]+Z, got to step deleteBatch$`),
     );
-    assert.ok(scene.records.countRows() > 0, "rows are left");
-    const applied = scene.batchesOf(id);
+    assert.ok((await scene.records.countRows()) > 0, "rows are left");
+    const applied = await scene.batchesOf(id);
     assert.equal(scene.completionsOf(id).length, 0);
     hasty.kill("SIGTERM");
     assert.equal(await hasty.exited, 0);
@@ -188,9 +188,9 @@ suite("redrive", { concurrency: 3 }, () => {
     await scene.startWorker({ BATCH_PAUSE_MS: "0" });
     assert.deepEqual(await redrive(scene), ["execution-failed: 1", summary(scene, 1)]);
     await until("the completion", () => scene.completionsOf(id).length > 0);
-    assert.equal(scene.records.countRows(), 0);
+    assert.equal(await scene.records.countRows(), 0);
     assert.deepEqual(
-      scene.entriesOf(id).map(({ batch, repeats }) => [batch, repeats]),
+      (await scene.entriesOf(id)).map(({ batch, repeats }) => [batch, repeats]),
       Array.from({ length: 15 }, (_, batch) => [batch, batch < applied ? 1 : 0]),
       "what was done before the deadline was given from the ledger, the rest was done after",
     );

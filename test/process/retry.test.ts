@@ -29,7 +29,7 @@ suite("retries", { concurrency: 3, timeout: 180_000 }, () => {
       assert.deepEqual(begun.toSorted(), keys, "each step is begun once");
       assert.deepEqual(ended.toSorted(), keys, "each step ends once");
       for (const id of ids) {
-        const effects = scene.effectsOf(id).map(({ key }) => key);
+        const effects = (await scene.effectsOf(id)).map(({ key }) => key);
         assert.deepEqual(
           effects,
           effectsOnce(job, id).map(({ key }) => key),

@@ -222,7 +222,7 @@ suite("start", { concurrency: 3, timeout: 180_000 }, () => {
     assert.equal(printed.length, 3);
     const rows = printed.reduce((sum, record) => sum + record.rows, 0);
     assert.equal(output.at(-1), `3 messages are in ${settings.TOPIC_SOURCE}`);
-    assert.equal(records.countRows(), rows);
+    assert.equal(await records.countRows(), rows);
     // What is produced next stands behind them.
     for (const partition of new Set(printed.map((record) => Number(record.partition)))) {
       const [ack] = await producer.send({

@@ -47,15 +47,15 @@ const startPair = async (scene: Scene): Promise<[WorkerProcess, WorkerProcess]> 
   return pair;
 };
 
-const assertExact = (scene: DeletionScene, records: ReadonlyMap<string, number>) => {
+const assertExact = async (scene: DeletionScene, records: ReadonlyMap<string, number>) => {
   for (const [id, batches] of records) {
     assert.deepEqual(
-      scene.entriesOf(id).map(({ batch }) => batch),
+      (await scene.entriesOf(id)).map(({ batch }) => batch),
       Array.from({ length: batches }, (_, batch) => batch),
       `batches of ${id}`,
     );
   }
-  assert.equal(scene.records.countRows(), 0);
+  assert.equal(await scene.records.countRows(), 0);
 };
 
 /** Sends another signal to a worker that stops, late enough not to be taken for the first one, passed on twice. */
@@ -114,7 +114,7 @@ suite("stops", { concurrency: 3, timeout: 180_000 }, () => {
         assert.ok(ms !== undefined && ms <= limit, `${id} went on ${ms} ms after its release`);
       }
       for (const id of ids)
-        assert.deepEqual(scene.effectsOf(id), effectsOnce(job, id), "nothing is repeated");
+        assert.deepEqual(await scene.effectsOf(id), effectsOnce(job, id), "nothing is repeated");
       assert.deepEqual(findRepeats(scene, ids), []);
       const [next = ""] = keysOf(job, passing.recordId).slice(2);
       assert.equal(begunBy.get(next), stayingName, "the other worker went on with the next step");
@@ -148,7 +148,7 @@ suite("stops", { concurrency: 3, timeout: 180_000 }, () => {
 
       await until("the completion", () => scene.completionsOf(id).length > 0);
       assert.deepEqual(
-        scene.effectsOf(id),
+        await scene.effectsOf(id),
         effectsOnce(job, id, { 0: 1 }),
         "the cut step was asked for again",
       );
@@ -171,12 +171,16 @@ suite("stops", { concurrency: 3, timeout: 180_000 }, () => {
       await until("the worker to stop", () => linesWith(worker, "stopping: no step is running").length > 0);
       await signalAgain(worker, signal);
       assert.equal(await within("the worker's end", worker.exited, 10_000), code);
-      assert.equal(scene.batchesOf(id), 1, "the checkpoint of its step was on its way until then");
+      assert.equal(await scene.batchesOf(id), 1, "the checkpoint of its step was on its way until then");
 
       await scene.startWorker();
       await until("the completion", () => scene.completionsOf(id).length > 0, 60_000);
-      assertExact(scene, new Map([[id, 2]]));
-      assert.equal(scene.records.ledger()[0]?.repeats, 1, "the checkpoint of that step was never written");
+      await assertExact(scene, new Map([[id, 2]]));
+      assert.equal(
+        (await scene.records.ledger())[0]?.repeats,
+        1,
+        "the checkpoint of that step was never written",
+      );
     });
   }
 
@@ -192,7 +196,7 @@ suite("stops", { concurrency: 3, timeout: 180_000 }, () => {
     );
     await signalAgain(slow, "SIGTERM");
     assert.equal(await within("the worker's end", slow.exited, 10_000), 143);
-    assert.equal(scene.batchesOf(id), 0, "its step was running until then");
+    assert.equal(await scene.batchesOf(id), 0, "its step was running until then");
 
     const patient = await scene.startWorker({ SIMULATED_LATENCY_MS: "2000" });
     await until("the step", () => linesWith(patient, `processing record ${id} `).length > 0);
@@ -202,12 +206,12 @@ suite("stops", { concurrency: 3, timeout: 180_000 }, () => {
       () => linesWith(patient, "stopping: 1 running steps may end first").length > 0,
     );
     assert.equal(await within("the worker's end", patient.exited), 0);
-    assertExact(scene, new Map([[id, 1]]));
+    await assertExact(scene, new Map([[id, 1]]));
 
     await scene.startWorker();
     await until("the completion", () => scene.completionsOf(id).length > 0, 60_000);
-    assertExact(scene, new Map([[id, 1]]));
-    assert.equal(scene.records.ledger()[0]?.repeats, 0, "the checkpoint of that step was written");
+    await assertExact(scene, new Map([[id, 1]]));
+    assert.equal((await scene.records.ledger())[0]?.repeats, 0, "the checkpoint of that step was written");
   });
 
   test("mode 13: workers that join, leave and die under load lose nothing and double nothing", async (t) => {
@@ -230,8 +234,8 @@ suite("stops", { concurrency: 3, timeout: 180_000 }, () => {
     };
     const deletes = async (worker: WorkerProcess) => {
       const name = await worker.ready;
-      await until(`batches of worker ${name}`, () =>
-        scene.records.ledger().some((entry) => entry.worker === name),
+      await until(`batches of worker ${name}`, async () =>
+        (await scene.records.ledger()).some((entry) => entry.worker === name),
       );
     };
 
@@ -283,11 +287,11 @@ suite("stops", { concurrency: 3, timeout: 180_000 }, () => {
     const joins = [first, second, third, fourth].map((own) => linesWith(own, "joined consumer group").length);
     // first: alone, with two more, without the second. third: also without the first and with the fourth.
     assert.ok((joins[0] ?? 0) >= 3 && (joins[2] ?? 0) >= 3, `rebalances: ${joins}`);
-    assertExact(scene, records);
+    await assertExact(scene, records);
     assert.ok(
-      scene.records
-        .ledger()
-        .some(({ recordId, repeats }) => recordId === cut.passing.recordId && repeats > 0),
+      (await scene.records.ledger()).some(
+        ({ recordId, repeats }) => recordId === cut.passing.recordId && repeats > 0,
+      ),
       "the cut batch was answered from the ledger",
     );
     for (const id of records.keys()) {

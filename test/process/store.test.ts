@@ -15,12 +15,12 @@ const run = promisify(execFile);
 const failures = (worker: WorkerProcess, what: string) =>
   worker.lines.filter((line) => line.includes("next try in") && line.includes(what)).length;
 
-const assertExactBatches = (scene: DeletionScene, id: string, batches: number) => {
+const assertExactBatches = async (scene: DeletionScene, id: string, batches: number) => {
   assert.deepEqual(
-    scene.entriesOf(id).map(({ batch, repeats }) => [batch, repeats]),
+    (await scene.entriesOf(id)).map(({ batch, repeats }) => [batch, repeats]),
     Array.from({ length: batches }, (_, batch) => [batch, 0]),
   );
-  assert.equal(scene.records.countRows(), 0);
+  assert.equal(await scene.records.countRows(), 0);
 };
 
 /** Where a process's file size can be limited: Linux, with util-linux. */
@@ -34,19 +34,19 @@ suite("row store", { concurrency: 3 }, () => {
     const scene = await setScene(t, { BATCH_PAUSE_MS: "500" });
     const worker = await scene.startWorker();
     const id = await scene.seed({ batches: 3 });
-    await until("the first batch", () => scene.batchesOf(id) === 1);
+    await until("the first batch", async () => (await scene.batchesOf(id)) === 1);
 
     using other = new DatabaseSync(scene.settings.RECORDS_DB, { timeout: 5000 });
     other.exec("BEGIN IMMEDIATE");
-    const applied = scene.batchesOf(id);
+    const applied = await scene.batchesOf(id);
     assert.ok(applied < 3, "locked before the last batch");
     await until("several tries", () => failures(worker, "database is locked") >= 3);
-    assert.equal(scene.batchesOf(id), applied);
+    assert.equal(await scene.batchesOf(id), applied);
     assert.equal(scene.completionsOf(id).length, 0);
 
     other.exec("COMMIT");
     await until("the completion", () => scene.completionsOf(id).length > 0);
-    assertExactBatches(scene, id, 3);
+    await assertExactBatches(scene, id, 3);
   });
 
   test("mode 21: the disk is full: the batch is tried again until there is room", async (t) => {
@@ -54,20 +54,20 @@ suite("row store", { concurrency: 3 }, () => {
     const scene = await setScene(t, { BATCH_PAUSE_MS: "500" });
     const worker = await scene.startWorker();
     const id = await scene.seed({ batches: 3 });
-    await until("the first batch", () => scene.batchesOf(id) === 1);
+    await until("the first batch", async () => (await scene.batchesOf(id)) === 1);
 
     // Node ignores SIGXFSZ, so a write beyond the limit fails, as on a full disk. Pipes have no such limit.
     await run("prlimit", ["--pid", String(worker.pid), "--fsize=0:"]);
-    const applied = scene.batchesOf(id);
+    const applied = await scene.batchesOf(id);
     assert.ok(applied < 3, "full before the last batch");
     await until("several tries", () => failures(worker, scene.settings.RECORDS_DB) >= 3);
     assert.ok(failures(worker, "disk I/O error") + failures(worker, "disk is full") >= 3);
-    assert.ok(scene.batchesOf(id) < 3);
+    assert.ok((await scene.batchesOf(id)) < 3);
     assert.equal(scene.completionsOf(id).length, 0);
 
     await run("prlimit", ["--pid", String(worker.pid), "--fsize=unlimited:"]);
     await until("the completion", () => scene.completionsOf(id).length > 0);
-    assertExactBatches(scene, id, 3);
+    await assertExactBatches(scene, id, 3);
   });
 
   test("mode 22: the row store file is deleted under a running worker: an error that says so, and no false completion, by this worker or the next", async (t) => {
@@ -75,9 +75,9 @@ suite("row store", { concurrency: 3 }, () => {
     const { RECORDS_DB } = scene.settings;
     const first = await scene.startWorker();
     const id = await scene.seed({ batches: 5 });
-    await until("the first batch", () => scene.batchesOf(id) === 1);
+    await until("the first batch", async () => (await scene.batchesOf(id)) === 1);
     for (const suffix of ["", "-wal", "-shm"]) await rm(`${RECORDS_DB}${suffix}`);
-    assert.ok(scene.batchesOf(id) < 5, "deleted in the middle of the record");
+    assert.ok((await scene.batchesOf(id)) < 5, "deleted in the middle of the record");
 
     await until("several tries", () => failures(first, "expected the file that was opened, got none") >= 2);
     assert.ok(failures(first, RECORDS_DB) >= 2, "the file is named");

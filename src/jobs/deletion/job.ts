@@ -1,6 +1,6 @@
 import { defineJob } from "../../worker/job.ts";
 import { readMessage } from "./message.ts";
-import { openRecords } from "./records.ts";
+import { openRecords } from "./open-records.ts";
 import { seed } from "./seed.ts";
 import { settings } from "./settings.ts";
 import { createTrouble } from "./simulated-trouble.ts";
@@ -21,8 +21,8 @@ export const job = defineJob({
   },
   settings,
   read: readMessage,
-  open: (own, { resources, worker, random }) => ({
-    records: resources.use(openRecords(own.RECORDS_DB, { worker })),
+  open: async (own, { resources, worker, random }) => ({
+    records: resources.use(await openRecords(own.RECORDS_DB, { worker })),
     simulateTrouble: createTrouble(own, random),
   }),
   createSteps,

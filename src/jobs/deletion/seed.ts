@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { SeedMessage } from "../../worker/job.ts";
-import { openRecords } from "./records.ts";
+import { openRecords } from "./open-records.ts";
 
 export interface SeedOptions {
   readonly settings: { readonly BATCH_SIZE: number; readonly RECORDS_DB: string };
@@ -21,23 +21,27 @@ export const randomRows = (batchSize: number, random: () => number): number => {
   return fullBatches * batchSize + 1 + Math.floor(random() * batchSize);
 };
 
+/** Records whose rows are added in one transaction. */
+const CHUNK = 1000;
+
 /**
  * Makes `count` records with rows in the row store, and the messages with their ids: the rows first, so that no worker
  * meets an id before its rows.
  *
- * @throws {RecordStoreError}
+ * @throws {RecordStoreError} what `openRecords` throws
  */
-export const seed = ({ settings, count, random }: SeedOptions): SeededRecord[] => {
-  const rowsByRecord = new Map<string, number>();
-  for (let i = 0; i < count; i++) {
-    rowsByRecord.set(randomUUID().replaceAll("-", ""), randomRows(settings.BATCH_SIZE, random));
+export async function* seed({ settings, count, random }: SeedOptions): AsyncGenerator<SeededRecord> {
+  await using records = await openRecords(settings.RECORDS_DB, { worker: "seed", lockWaitMs: 30_000 });
+  for (let left = count; left > 0; left -= CHUNK) {
+    const rowsByRecord = new Map<string, number>();
+    for (let i = 0; i < Math.min(left, CHUNK); i++) {
+      rowsByRecord.set(randomUUID().replaceAll("-", ""), randomRows(settings.BATCH_SIZE, random));
+    }
+    await records.addRows(rowsByRecord);
+    for (const [recordId, rows] of rowsByRecord) {
+      const batches = Math.ceil(rows / settings.BATCH_SIZE);
+      const about = `record ${recordId} with ${rows} rows in ${batches} batches`;
+      yield { key: recordId, value: JSON.stringify(recordId), rows, about };
+    }
   }
-  using records = openRecords(settings.RECORDS_DB, { worker: "seed", busyTimeoutMs: 30_000 });
-  records.addRows(rowsByRecord);
-  return [...rowsByRecord].map(([recordId, rows]) => ({
-    key: recordId,
-    value: JSON.stringify(recordId),
-    rows,
-    about: `record ${recordId} with ${rows} rows in ${Math.ceil(rows / settings.BATCH_SIZE)} batches`,
-  }));
-};
+}

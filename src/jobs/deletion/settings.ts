@@ -1,6 +1,16 @@
-import { integer, matching, number } from "../../support/settings.ts";
+import { integer, number } from "../../support/settings.ts";
+import { isPostgres } from "./open-records.ts";
 
 const HOUR_MS = 3_600_000;
+
+/** Any other URL would be taken for a path, and a password cut short by a '/' for a host: both would be shown. */
+const parsePlace = (text: string): string | undefined => {
+  if (!/^[a-z][a-z\d+.-]*:\/\//i.test(text)) return text || undefined;
+  const url = URL.parse(text);
+  return url && isPostgres(text) && !`${url.pathname}${url.search}${url.hash}`.includes("@")
+    ? text
+    : undefined;
+};
 
 /** The settings of the deletion alone. */
 export const settings = {
@@ -28,9 +38,12 @@ export const settings = {
     unit: "milliseconds",
     about: "How long a batch takes at least, in milliseconds, to stand for a slow job.",
   }),
-  RECORDS_DB: matching("data/records.db", {
-    expected: "the path of a file",
-    pattern: /./,
-    about: "The row store: a SQLite file, created if it is missing.",
-  }),
+  RECORDS_DB: {
+    fallback: "data/records.db",
+    expected:
+      "the path of a file, or a postgres:// URL in whose password '@', '/', '?' and '#' are written as '%40', '%2F', '%3F' and '%23'",
+    about:
+      "The row store: a SQLite file, created if it is missing, or a database: postgres://user:password@host:5432/name.",
+    parse: parsePlace,
+  },
 };

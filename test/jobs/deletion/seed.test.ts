@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { readMessage } from "../../../src/jobs/deletion/message.ts";
-import { openRecords } from "../../../src/jobs/deletion/records.ts";
+import { openRecords } from "../../../src/jobs/deletion/open-records.ts";
 import { randomRows, seed } from "../../../src/jobs/deletion/seed.ts";
 import { createRandom } from "../../helpers/unit-random.ts";
 
@@ -16,10 +16,10 @@ const makeSettings = (t: TestContext) => {
 
 test("each record has its rows in the store by the time its message is made", async (t) => {
   const settings = makeSettings(t);
-  const made = seed({ settings, count: 20, random: createRandom(1) });
-  using records = openRecords(settings.RECORDS_DB, { worker: "test" });
+  const made = await Array.fromAsync(seed({ settings, count: 20, random: createRandom(1) }));
+  await using records = await openRecords(settings.RECORDS_DB, { worker: "test" });
   assert.equal(
-    records.countRows(),
+    await records.countRows(),
     made.reduce((sum, { rows }) => sum + rows, 0),
   );
   assert.equal(new Set(made.map(({ key }) => key)).size, 20);
@@ -38,7 +38,7 @@ test("each record has its rows in the store by the time its message is made", as
       assert.equal(rowsRemain, batch < batches - 1);
     }
   }
-  assert.equal(records.countRows(), 0);
+  assert.equal(await records.countRows(), 0);
 });
 
 test("every fourth record ends after each batch, on average", () => {

@@ -1,0 +1,52 @@
+import assert from "node:assert/strict";
+import { DatabaseSync } from "node:sqlite";
+import { test } from "node:test";
+import { setTimeout } from "node:timers/promises";
+import { setScene } from "../helpers/deletion-scene.ts";
+import { linesWith, partitionsOf, until } from "../helpers/scene.ts";
+
+/** How long the store is locked, in milliseconds: leases and group membership would end meanwhile, twice. */
+const LOCKED_MS = Number(process.env.OUTAGE_SECONDS ?? 15) * 1000;
+const RECORDS = Number(process.env.LOCKED_RECORDS ?? 100);
+
+test("mode 21: while another process locks the row store, no lease is lost and the group is kept", {
+  timeout: 240_000,
+}, async (t) => {
+  const scene = await setScene(t, { LEASE_TTL_MS: "5000", SESSION_TIMEOUT_MS: "6000" });
+  const workers = await Promise.all([scene.startWorker(), scene.startWorker()]);
+  await until("each worker to own one partition", () => {
+    const owned = workers.map(partitionsOf);
+    return owned.every(({ length }) => length === 1) && owned[0]?.[0] !== owned[1]?.[0];
+  });
+  const joins = () => workers.map((worker) => linesWith(worker, "joined consumer group").length);
+  const before = joins();
+
+  using other = new DatabaseSync(scene.settings.RECORDS_DB, { timeout: 5000 });
+  const ids = Array.from({ length: RECORDS }, (_, i) => `locked-${i}`);
+  await scene.records.addRows(new Map(ids.map((id) => [id, scene.settings.BATCH_SIZE])));
+  other.exec("BEGIN IMMEDIATE");
+  await scene.produce(...ids.map((id, i) => ({ key: id, value: JSON.stringify(id), partition: i % 2 })));
+  await until(
+    "every execution to be started",
+    () => workers.map((worker) => linesWith(worker, "kicked off").length).reduce((a, b) => a + b) === RECORDS,
+  );
+
+  const answers: string[] = [];
+  scene.proxy.onAnswer = ({ kind }, status) => void answers.push(`${kind} ${status}`);
+  await setTimeout(LOCKED_MS);
+  for (const worker of workers) {
+    assert.ok(linesWith(worker, "database is locked").length > 0, "batches are tried");
+  }
+  assert.ok(answers.includes("task.heartbeat 200"));
+  assert.deepEqual(
+    answers.filter((answer) => answer.startsWith("task.acquire") || !answer.endsWith(" 200")),
+    [],
+    "no execution changes hands, and nothing is refused",
+  );
+  other.exec("COMMIT");
+
+  await until("every completion", () => ids.every((id) => scene.completionsOf(id).length > 0), 120_000);
+  assert.deepEqual(joins(), before, "nobody had to join the group again");
+  assert.equal((await scene.records.ledger()).length, RECORDS);
+  assert.equal(await scene.records.countRows(), 0);
+});
