@@ -5,28 +5,58 @@ import { ensureTopics } from "../kafka/topics.ts";
 import { createLog } from "../support/log.ts";
 import { runCommand } from "../support/run-command.ts";
 import { readEnv } from "../support/settings.ts";
+import { readReason } from "../worker/original.ts";
 import { redrive } from "../worker/redrive.ts";
 import { parseJobSettings } from "../worker/settings.ts";
 
-const HELP = `npm run redrive [-- <job>] [-- --reason <reason>]
+const HELP = `npm run redrive [-- <job>] [-- --reason <reason>] [-- --dry-run]
 
-Sends dead letters back to the topic they came from: all, or those of one reason.`;
+Sends dead letters back to the topic they came from: all, or those of one reason, and none twice.
+--dry-run only counts them, by reason.`;
+
+/** A line about the progress, at most so often until its end, in milliseconds. */
+const PROGRESS_INTERVAL_MS = 1000;
+/** So many letters that stay are named one by one. */
+const MAX_NAMED = 20;
 
 await runCommand(
   async (signal) => {
-    const options = { reason: { type: "string" } } as const;
+    const options = { reason: { type: "string" }, "dry-run": { type: "boolean", default: false } } as const;
     const { values, positionals } = parseArgs({ options, allowPositionals: true });
     const job = await loadJob(positionals);
     const settings = parseJobSettings(job, readEnv(process.env));
-    const kafka = createKafka(settings, { clientId: "redrive", log: createLog("redrive") });
-    await ensureTopics(kafka, settings);
-    const onDriven = (reason: string, total: number) => {
-      if (total % 100 === 0) console.log(`${total} of reason ${reason} are back`);
-    };
-    const driven = await redrive({ settings, kafka, reason: values.reason, onDriven, signal });
+    // Stdout is for the outcome.
+    const log = createLog("redrive", process.stderr);
+    const kafka = createKafka(settings, { clientId: "redrive", log });
+    const dryRun = values["dry-run"];
+    if (!dryRun) await ensureTopics(kafka, settings);
+    let nextLine = Date.now() + PROGRESS_INTERVAL_MS;
+    let staying = 0;
+    const driven = await redrive({
+      settings,
+      kafka,
+      reason: values.reason,
+      dryRun,
+      onProgress: (looked, total) => {
+        if (Date.now() < nextLine && looked < total) return;
+        nextLine = Date.now() + PROGRESS_INTERVAL_MS;
+        log.info(`looked at ${looked} of ${total} letters`);
+      },
+      onStaying: ({ letter, why }) => {
+        staying += 1;
+        if (staying <= MAX_NAMED) log.warn(`a letter of reason ${readReason(letter)} stays: ${why}`);
+      },
+      log,
+      signal,
+    });
     for (const [reason, total] of driven) console.log(`${reason}: ${total}`);
     const sum = [...driven.values()].reduce((total, n) => total + n, 0);
-    console.log(`${sum} messages went from ${settings.TOPIC_DEAD_LETTERS} back to ${settings.TOPIC_SOURCE}`);
+    const { TOPIC_SOURCE, TOPIC_DEAD_LETTERS } = settings;
+    if (staying > 0)
+      console.log(`${staying} messages stay in ${TOPIC_DEAD_LETTERS}: they cannot be sent back`);
+    console.log(
+      `${sum} messages ${dryRun ? "would go" : "went"} from ${TOPIC_DEAD_LETTERS} back to ${TOPIC_SOURCE}`,
+    );
   },
   { help: HELP },
 );

@@ -1,7 +1,7 @@
 import type { IHeaders, KafkaMessage, Message, Producer } from "kafkajs";
 import { HEADERS } from "../worker/dead-letter.ts";
+import { toOriginal } from "../worker/original.ts";
 import { IDEMPOTENCY_KEY_HEADER } from "../worker/publish.ts";
-import { toOriginal } from "../worker/redrive.ts";
 import type { Published, Scenario } from "./scenario.ts";
 
 /** Kafka as far as one message goes: the three topics of its job. */

@@ -10,6 +10,8 @@ import { AccessError } from "../support/access-error.ts";
 import { OutageError } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import { orAccessError } from "./access.ts";
+import { connectTo, kafkajsAddress } from "./addresses.ts";
+import { registerCodecs } from "./compression.ts";
 import { sleepWhenIdle } from "./idle-connections.ts";
 import { checkRights, type Needed } from "./rights.ts";
 import { createSecurity } from "./security.ts";
@@ -24,6 +26,9 @@ const createLogCreator =
     if (level === logLevel.ERROR) log.error(line);
     else log.warn(line);
   };
+
+/** Topics and partitions made by others are noticed within this time, in milliseconds; kafkajs's default is 5 minutes. */
+export const METADATA_MAX_AGE_MS = 10_000;
 
 /** Where the brokers are, and how to speak to them; plainly where nothing is said of security. */
 export type BrokerSettings = { readonly KAFKA_BROKERS: readonly string[] } & (
@@ -43,9 +48,11 @@ const toConfig = (
   { clientId, log, level = logLevel.WARN, retries = 5 }: ClientOptions,
 ): KafkaConfig => {
   sleepWhenIdle();
+  registerCodecs();
   return {
     clientId,
-    brokers: [...settings.KAFKA_BROKERS],
+    brokers: settings.KAFKA_BROKERS.map(kafkajsAddress),
+    socketFactory: connectTo,
     // The default of 1 s is short for a broker that is just coming up.
     connectionTimeout: 5000,
     retry: { retries },
@@ -86,6 +93,9 @@ export const assertRights = (
 export const createProducer = (kafka: Kafka): Producer => {
   const producer = kafka.producer({
     idempotent: false,
+    // A topic that is missing must not come into being with the broker's default of partitions.
+    allowAutoTopicCreation: false,
+    metadataMaxAge: METADATA_MAX_AGE_MS,
     createPartitioner: Partitioners.DefaultPartitioner,
     retry: { initialRetryTime: 200, maxRetryTime: 5000, retries: 10 },
   });
@@ -107,6 +117,9 @@ const isOutage = (error: unknown): boolean => {
   return error.retriable || (cause instanceof Error && cause !== error && isOutage(cause));
 };
 
+/** Kafka's errors 10 and 18: the one is about a message, the other about the batch it came in. */
+const TOO_LARGE = new Set(["MESSAGE_TOO_LARGE", "RECORD_LIST_TOO_LARGE"]);
+
 /**
  * What `send` resolves with.
  *
@@ -121,4 +134,12 @@ export const orOutage = async <T>(send: Promise<T>): Promise<T> => {
     const message = error instanceof AccessError ? error.message : "the broker cannot be reached";
     throw new OutageError(message, { cause: error });
   }
+};
+
+/** Whether the broker refused a message because it is larger than its topic takes. */
+export const isTooLarge = (error: unknown): boolean => {
+  if (!(error instanceof kafkajs.KafkaJSError)) return false;
+  const { cause } = error;
+  if ("type" in error && typeof error.type === "string" && TOO_LARGE.has(error.type)) return true;
+  return cause instanceof Error && cause !== error && isTooLarge(cause);
 };

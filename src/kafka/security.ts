@@ -3,6 +3,7 @@ import { connect } from "node:tls";
 import type { ISocketFactory, KafkaConfig } from "kafkajs";
 import { readSecureContext } from "../support/tls.ts";
 import { findAccessError } from "./access.ts";
+import { toHost } from "./addresses.ts";
 import { createSasl } from "./sasl.ts";
 import type { KafkaSecuritySettings } from "./security-settings.ts";
 
@@ -34,7 +35,8 @@ export const createSecurity = (
   };
   // What is wrong from the start is told at the start.
   readSecureContext(files);
-  const socketFactory: ISocketFactory = ({ host, port, onConnect }) => {
+  const socketFactory: ISocketFactory = ({ host: escaped, port, onConnect }) => {
+    const host = toHost(escaped);
     const secureContext = readSecureContext(files);
     const servername = isIP(host) ? {} : { servername: host };
     const socket = connect({ host, port, ...servername, secureContext }, onConnect);

@@ -1,5 +1,6 @@
 import { setTimeout } from "node:timers/promises";
-import type { Kafka } from "kafkajs";
+import type { Admin, ITopicConfig, Kafka } from "kafkajs";
+import { type Log, silentLog } from "../support/log.ts";
 import { orAccessError } from "./access.ts";
 
 /** The topics of a job. */
@@ -16,45 +17,76 @@ const DEAD_LETTER_TOPIC_CONFIG = [
   { name: "retention.ms", value: "-1" },
 ];
 
-/**
- * Makes those of a job's three topics that are missing; the dead-letter topic keeps its messages for ever. Topics that
- * exist stay as they are.
- *
- * @throws {AccessError} when the broker refuses this client, or its user may neither see a topic nor make it
- */
-export const ensureTopics = (kafka: Kafka, names: TopicNames): Promise<void> => {
-  const topics = [names.TOPIC_SOURCE, names.TOPIC_COMPLETIONS, names.TOPIC_DEAD_LETTERS].join(", ");
-  return orAccessError(makeMissing(kafka, names), {
-    topic: `Describe on topics ${topics}, and Create on those that are missing`,
-  });
-};
-
-const makeMissing = async (kafka: Kafka, names: TopicNames): Promise<void> => {
-  const topics = [
-    { topic: names.TOPIC_SOURCE },
-    { topic: names.TOPIC_COMPLETIONS },
-    { topic: names.TOPIC_DEAD_LETTERS, configEntries: DEAD_LETTER_TOPIC_CONFIG },
-  ];
+/** Runs `work` with an admin client that is connected meanwhile. */
+export const withAdmin = async <T>(kafka: Kafka, work: (admin: Admin) => Promise<T>): Promise<T> => {
   const admin = kafka.admin();
   await admin.connect();
   try {
-    const findMissing = async () => {
-      const existing = new Set(await admin.listTopics());
-      return topics.filter(({ topic }) => !existing.has(topic));
-    };
-    const missing = await findMissing();
-    if (missing.length === 0) return;
-    await admin.createTopics({
-      topics: missing.map((topic) => ({ ...topic, numPartitions: names.TOPIC_PARTITIONS })),
-      waitForLeaders: false,
-    });
-    // Not left to `waitForLeaders`: kafkajs 2.2.4 fails where Kafka does not yet know what it has just made.
-    for (let tries = 1; (await findMissing()).length > 0; tries++) {
-      if (tries === 100)
-        throw new Error("expected the topics that were made to be there within 10 s, got fewer");
-      await setTimeout(100);
-    }
+    return await work(admin);
   } finally {
     await admin.disconnect();
   }
 };
+
+/**
+ * Makes those of `topics` that are missing, and waits until they are there.
+ *
+ * @returns the names of those that were missing
+ */
+const createMissing = async (admin: Admin, topics: readonly ITopicConfig[]): Promise<string[]> => {
+  const findMissing = async () => {
+    const existing = new Set(await admin.listTopics());
+    return topics.filter(({ topic }) => !existing.has(topic));
+  };
+  const missing = await findMissing();
+  if (missing.length === 0) return [];
+  await admin.createTopics({ topics: missing, waitForLeaders: false });
+  // Not left to `waitForLeaders`: kafkajs 2.2.4 fails where Kafka does not yet know what it has just made.
+  for (let tries = 1; (await findMissing()).length > 0; tries++) {
+    if (tries === 100)
+      throw new Error("expected the topics that were made to be there within 10 s, got fewer");
+    await setTimeout(100);
+  }
+  return missing.map(({ topic }) => topic);
+};
+
+/** Says in one line which of the topics that were there before have fewer partitions than is wanted. */
+const nameTooSmall = async (admin: Admin, topics: string[], wanted: number, log: Log): Promise<void> => {
+  if (topics.length === 0) return;
+  const metadata = await admin.fetchTopicMetadata({ topics });
+  const fewer = metadata.topics
+    .filter(({ partitions }) => partitions.length < wanted)
+    .map(({ name, partitions }) => `${name} has ${partitions.length}`);
+  if (fewer.length > 0) {
+    log.warn(`expected topics with ${wanted} partitions or more (TOPIC_PARTITIONS), but ${fewer.join(", ")}`);
+  }
+};
+
+/**
+ * Makes those of a job's three topics that are missing; the dead-letter topic keeps its messages for ever. Topics that
+ * exist stay as they are; `log` is told of those with fewer than TOPIC_PARTITIONS.
+ *
+ * @throws {AccessError} when the broker refuses this client, or its user may neither see a topic nor make it
+ */
+export const ensureTopics = (kafka: Kafka, names: TopicNames, log: Log = silentLog): Promise<void> => {
+  const numPartitions = names.TOPIC_PARTITIONS;
+  const topics = [
+    { topic: names.TOPIC_SOURCE, numPartitions },
+    { topic: names.TOPIC_COMPLETIONS, numPartitions },
+    { topic: names.TOPIC_DEAD_LETTERS, numPartitions, configEntries: DEAD_LETTER_TOPIC_CONFIG },
+  ];
+  const all = topics.map(({ topic }) => topic);
+  const done = withAdmin(kafka, async (admin) => {
+    const made = new Set(await createMissing(admin, topics));
+    const found = all.filter((topic) => !made.has(topic));
+    await nameTooSmall(admin, found, numPartitions, log);
+  });
+  const topic = `Describe on topics ${all.join(", ")}, and Create on those that are missing`;
+  return orAccessError(done, { topic });
+};
+
+/** Makes one topic if it is missing. */
+export const ensureTopic = (kafka: Kafka, topic: ITopicConfig): Promise<void> =>
+  withAdmin(kafka, async (admin) => {
+    await createMissing(admin, [topic]);
+  });

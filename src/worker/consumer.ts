@@ -1,16 +1,12 @@
-import type { Consumer, EachBatchPayload, Kafka, KafkaMessage } from "kafkajs";
+import type { Consumer, Kafka } from "kafkajs";
 import { findAccessError, orAccessError } from "../kafka/access.ts";
+import { roundRobinAmongSubscribers } from "../kafka/assigner.ts";
+import { METADATA_MAX_AGE_MS } from "../kafka/client.ts";
 import { describe } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
-import { doneWithin, retryUntilDone } from "../support/retry.ts";
-import { createCommitPrefix } from "./commit-prefix.ts";
+import { retryUntilDone } from "../support/retry.ts";
+import { type Dispatch, dispatchBatch } from "./batch.ts";
 import { tell } from "./telemetry.ts";
-
-/**
- * Takes charge of one message: when the promise resolves, the message has a durable execution or a place in the
- * dead-letter topic. Tries as long as it takes and rejects only after `signal` is aborted.
- */
-export type Dispatch = (message: KafkaMessage, partition: number, signal: AbortSignal) => Promise<void>;
 
 export interface ConsumerOptions {
   readonly kafka: Kafka;
@@ -21,6 +17,8 @@ export interface ConsumerOptions {
   readonly sessionTimeoutMs: number;
   /** Messages being dispatched at the same time. */
   readonly concurrency: number;
+  /** Makes the topic again if it is gone. Called when the consumer cannot go on and before it starts anew. */
+  readonly restoreTopics: () => Promise<void>;
   readonly log: Log;
 }
 
@@ -31,8 +29,6 @@ export interface RunningConsumer {
   stop(): Promise<void>;
 }
 
-/** How often a batch under way commits what is done and sends its heartbeat, if one is due. */
-const TICK_MS = 500;
 /** How long a fetch waits for messages, and so how long an idle consumer takes to stop. */
 const MAX_WAIT_MS = 1000;
 /** At most so much of a partition is in memory, or one message if that is larger. */
@@ -42,8 +38,8 @@ const MAX_BYTES_PER_PARTITION = 256 * 1024;
  * Joins the consumer group and hands every message to `dispatch`, up to `concurrency` at once and in any order of
  * completion, while it commits only what is done without a gap: at-least-once.
  *
- * A batch is left at the first heartbeat or commit that fails, since the partition may be another consumer's by
- * then. kafkajs joins anew, and whoever owns the partition gets what was not committed.
+ * A batch is left at the first heartbeat or commit that fails, since the partition may be another consumer's soon.
+ * kafkajs joins anew, and whoever owns the partition gets what was not committed.
  *
  * @throws {AccessError} when the broker does not let it in at the start; later that is an outage
  */
@@ -89,18 +85,32 @@ interface Member {
 
 /** Joins the group and begins to consume. Rejects when the broker does not let it in. */
 const join = async (options: ConsumerOptions, stopping: AbortSignal): Promise<Member> => {
-  const { kafka, groupId, topic, sessionTimeoutMs, log } = options;
+  const { kafka, groupId, topic, sessionTimeoutMs, restoreTopics, log } = options;
   const consumer = kafka.consumer({
     groupId,
     sessionTimeout: sessionTimeoutMs,
     heartbeatInterval: sessionTimeoutMs / 4,
     maxWaitTimeInMs: MAX_WAIT_MS,
     maxBytesPerPartition: MAX_BYTES_PER_PARTITION,
-    retry: { retries: 10, maxRetryTime: 5000 },
+    metadataMaxAge: METADATA_MAX_AGE_MS,
+    allowAutoTopicCreation: false,
+    partitionAssigners: [roundRobinAmongSubscribers],
+    retry: {
+      // Some 15 s until a topic that is gone is made again.
+      retries: 6,
+      maxRetryTime: 5000,
+      restartOnFailure: async () => {
+        await restoreTopics().catch((error) => log.warn(`cannot look for ${topic}: ${describe(error)}`));
+        return true;
+      },
+    },
   });
   const ended = Promise.withResolvers<Error>();
+  let assigned: readonly number[] = [];
+
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
     const partitions = payload.memberAssignment[topic] ?? [];
+    assigned = partitions;
     tell("group.joined", { topic, partitions });
     log.info(`joined consumer group ${groupId}, partitions of ${topic}: ${partitions.join(", ") || "none"}`);
   });
@@ -113,6 +123,16 @@ const join = async (options: ConsumerOptions, stopping: AbortSignal): Promise<Me
     crash = payload.error;
     ended.resolve(payload.error);
   });
+  // Where a batch holds control records and aborted messages only, kafkajs moves on by itself and commits nothing.
+  consumer.on(
+    consumer.events.END_BATCH_PROCESS,
+    async ({ payload: { partition, batchSize, lastOffset } }) => {
+      if (batchSize > 0) return;
+      const offset = String(BigInt(lastOffset) + 1n);
+      // Whoever gets the partition next reads the same batch and does the same.
+      await consumer.commitOffsets([{ topic, partition, offset }]).catch(() => {});
+    },
+  );
 
   try {
     await consumer.connect();
@@ -120,7 +140,10 @@ const join = async (options: ConsumerOptions, stopping: AbortSignal): Promise<Me
     await consumer.run({
       autoCommit: false,
       eachBatchAutoResolve: false,
-      eachBatch: (payload) => dispatchBatch(payload, options, stopping),
+      eachBatch: (payload) => {
+        const isOurs = () => assigned.includes(payload.batch.partition);
+        return dispatchBatch(payload, { ...options, isOurs }, stopping);
+      },
     });
     // kafkajs tells of a group that does not let it in by this event only.
     if (crash) throw crash;
@@ -129,56 +152,4 @@ const join = async (options: ConsumerOptions, stopping: AbortSignal): Promise<Me
     throw error;
   }
   return { consumer, ended: ended.promise };
-};
-
-/** Works on one batch until it is done, left, or `stopping` is aborted. */
-export const dispatchBatch = async (
-  { batch, heartbeat, resolveOffset, commitOffsetsIfNecessary }: EachBatchPayload,
-  { dispatch, concurrency }: Pick<ConsumerOptions, "dispatch" | "concurrency">,
-  stopping: AbortSignal,
-): Promise<void> => {
-  const { topic, partition, messages } = batch;
-  const lag = Number(BigInt(batch.highWatermark) - BigInt(batch.lastOffset()) - 1n);
-  tell("messages.received", { topic, partition, count: messages.length, lag });
-  const prefix = createCommitPrefix();
-  const left = new AbortController();
-  const signal = AbortSignal.any([stopping, left.signal]);
-
-  let next = 0;
-  const dispatchInTurn = async () => {
-    for (let index = next++; index < messages.length; index = next++) {
-      const message = messages[index];
-      if (message) await dispatch(message, partition, signal);
-      prefix.done(index);
-    }
-  };
-  const lanes = Math.min(concurrency, messages.length);
-  const dispatched = Promise.all(Array.from({ length: lanes }, dispatchInTurn));
-  dispatched.catch(() => {});
-
-  let committed = 0;
-  const commit = async () => {
-    const done = prefix.length;
-    if (done === committed) return;
-    // Past the last message the batch may end in control records, which are done with it.
-    const last = done === messages.length ? batch.lastOffset() : messages[done - 1]?.offset;
-    if (last === undefined) return;
-    resolveOffset(last);
-    const offset = String(BigInt(last) + 1n);
-    await commitOffsetsIfNecessary({
-      topics: [{ topic, partitions: [{ partition, offset }] }],
-    });
-    committed = done;
-  };
-
-  try {
-    while (!(await doneWithin(dispatched, TICK_MS))) {
-      await heartbeat();
-      await commit();
-    }
-  } catch (error) {
-    left.abort();
-    if (!stopping.aborted) throw error;
-  }
-  await commit();
 };

@@ -1,5 +1,5 @@
 import type { IHeaders, Message, Producer } from "kafkajs";
-import { orOutage } from "../kafka/client.ts";
+import { isTooLarge, orOutage } from "../kafka/client.ts";
 import { describe } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import { type Envelope, unpackMessage } from "./envelope.ts";
@@ -30,8 +30,23 @@ export const EXECUTION_FAILED = "execution-failed";
 /** The reason of a message that says how often it came back, and not as this application does. */
 export const INVALID_REDRIVE_COUNT = "invalid-redrive-count";
 
-/** The most that is kept of an error, in bytes. */
-const MAX_ERROR_BYTES = 4096;
+/** A part of the original that a letter may lack. */
+type Part = "key" | "value" | "headers";
+
+/** How much of the original and of the error a letter holds. */
+interface Extent {
+  readonly lacking: readonly Part[];
+  readonly errorBytes: number;
+}
+
+/** From all to next to nothing: each next one is tried when the topic does not take the one before. */
+const EXTENTS: readonly [Extent, ...Extent[]] = [
+  { lacking: [], errorBytes: 4096 },
+  { lacking: ["value"], errorBytes: 4096 },
+  { lacking: ["value", "headers"], errorBytes: 4096 },
+  { lacking: ["key", "value", "headers"], errorBytes: 4096 },
+  { lacking: ["key", "value", "headers"], errorBytes: 256 },
+];
 
 /** A message that cannot be worked on, and why. */
 export interface DeadLetter {
@@ -43,7 +58,17 @@ export interface DeadLetter {
   readonly topic: string;
   readonly partition: number;
   readonly offset: string;
+  /** The same for repeats of one letter. */
+  readonly letterKey?: string;
+  /** Nothing is left of the original but its place. */
+  readonly isLost?: boolean;
 }
+
+const OWN_HEADERS = new Set<string>(Object.values(HEADERS));
+
+/** Headers without those that a dead letter adds: what an earlier letter said is not to be taken for this one's word. */
+export const withoutOwnHeaders = (headers: IHeaders | undefined): IHeaders =>
+  Object.fromEntries(Object.entries(headers ?? {}).filter(([name]) => !OWN_HEADERS.has(name)));
 
 /** The text, cut to so many bytes of UTF-8 at the most. */
 const cut = (text: string, bytes: number): string => {
@@ -57,20 +82,58 @@ const cut = (text: string, bytes: number): string => {
         .replace(/\ufffd+$/, "");
 };
 
-/** The message for the dead-letter topic: the original key, value and headers, and where and why it failed. */
-export const toDeadLetterMessage = (letter: DeadLetter, now: Date): Message => ({
-  key: letter.key,
-  value: letter.value,
+/** The original's headers, or, where they are lacking, the one that counts its redrives. */
+const keptHeaders = (headers: IHeaders | undefined, lacking: readonly Part[]): IHeaders => {
+  if (!lacking.includes("headers")) return withoutOwnHeaders(headers);
+  const redrives = String(headers?.[REDRIVES_HEADER]);
+  // One that is no count may be of any size.
+  return /^\d{1,9}$/.test(redrives) ? { [REDRIVES_HEADER]: redrives } : {};
+};
+
+/** The message for the dead-letter topic: the original as far as it is kept, and where and why it failed. */
+export const toDeadLetterMessage = (
+  letter: DeadLetter,
+  now: Date,
+  { lacking, errorBytes }: Extent = EXTENTS[0],
+): Message => ({
+  key: lacking.includes("key") ? null : letter.key,
+  value: lacking.includes("value") ? null : letter.value,
   headers: {
-    ...letter.headers,
+    ...keptHeaders(letter.headers, lacking),
     [HEADERS.reason]: letter.reason,
-    [HEADERS.error]: cut(letter.error, MAX_ERROR_BYTES),
+    [HEADERS.error]: cut(letter.error, errorBytes),
     [HEADERS.topic]: letter.topic,
     [HEADERS.partition]: String(letter.partition),
     [HEADERS.offset]: letter.offset,
     [HEADERS.time]: now.toISOString(),
+    ...(letter.letterKey === undefined ? {} : { [HEADERS.key]: letter.letterKey }),
+    ...(lacking.length === 0 ? {} : { [HEADERS.without]: lacking.join() }),
   },
 });
+
+/**
+ * Sends a letter to `topic`. What the topic refuses as too large goes there without its value, then without its headers
+ * and at last without its key: header `dead-letter-without` says so, and the original stands where the letter came from.
+ *
+ * @throws {OutageError} when the broker is away; what kafkajs throws when it refuses the message
+ */
+export const sendLetter = async (
+  producer: Pick<Producer, "send">,
+  topic: string,
+  letter: DeadLetter,
+  now: Date,
+): Promise<void> => {
+  const extents = EXTENTS.filter(({ lacking }) => !letter.isLost || lacking.includes("key"));
+  for (const extent of extents) {
+    try {
+      const messages = [toDeadLetterMessage(letter, now, extent)];
+      await orOutage(producer.send({ topic, acks: -1, messages }));
+      return;
+    } catch (error) {
+      if (!isTooLarge(error) || extent === extents.at(-1)) throw error;
+    }
+  }
+};
 
 export interface DeadLetterOptions {
   readonly producer: Pick<Producer, "send">;
@@ -92,21 +155,21 @@ export const createSendDeadLetter =
   async ({ id, partition, offset, redrives, original }: Envelope, cause: unknown): Promise<void> => {
     const error = describe(cause);
     const call = { job, messageId: id, step: "enqueueDeadLetter", call: redrives };
-    const { key, value, headers } = original
-      ? unpackMessage(original)
-      : {
-          key: null,
-          value: null,
-          headers: {
-            [HEADERS.without]: "key,value,headers",
-            ...(redrives > 0 ? { [REDRIVES_HEADER]: String(redrives) } : {}),
-          },
-        };
     const place = { topic: topics.source, partition, offset };
-    const own = { ...headers, [HEADERS.key]: idempotencyKey(call) };
-    const letter = { key, value, headers: own, reason: EXECUTION_FAILED, error, ...place };
-    const messages = [toDeadLetterMessage(letter, new Date(now()))];
-    await orOutage(producer.send({ topic: topics.deadLetters, acks: -1, messages }));
+    const lost = {
+      key: null,
+      value: null,
+      headers: redrives > 0 ? { [REDRIVES_HEADER]: String(redrives) } : {},
+    };
+    const letter = {
+      ...(original ? unpackMessage(original) : lost),
+      isLost: !original,
+      letterKey: idempotencyKey(call),
+      reason: EXECUTION_FAILED,
+      error,
+      ...place,
+    };
+    await sendLetter(producer, topics.deadLetters, letter, new Date(now()));
     tell("message.dead-letter", { ...place, id, reason: EXECUTION_FAILED, error });
     log.error(`record ${id} in position ${offset} goes to ${topics.deadLetters}: ${error}`);
   };

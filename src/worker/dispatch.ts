@@ -3,14 +3,9 @@ import { writableHeaders } from "../kafka/headers.ts";
 import { describe } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import { retryUntilDone, withTimeout } from "../support/retry.ts";
+import type { Dispatch } from "./batch.ts";
 import type { Begin, Begun } from "./begin.ts";
-import type { Dispatch } from "./consumer.ts";
-import {
-  EXECUTION_FAILED,
-  INVALID_REDRIVE_COUNT,
-  REDRIVES_HEADER,
-  toDeadLetterMessage,
-} from "./dead-letter.ts";
+import { EXECUTION_FAILED, INVALID_REDRIVE_COUNT, REDRIVES_HEADER, sendLetter } from "./dead-letter.ts";
 import { type Envelope, encodeEnvelope, packMessage } from "./envelope.ts";
 import type { InFlight } from "./in-flight.ts";
 import type { Reading, SourceMessage } from "./job.ts";
@@ -124,9 +119,8 @@ export const createDispatch = (options: DispatchOptions): Dispatch => {
       const { key, value } = message;
       const place = { topic: topics.source, partition, offset };
       const letter = { key, value, headers: writableHeaders(message.headers), reason, error, ...place };
-      const messages = [toDeadLetterMessage(letter, new Date(now()))];
       await persist(`write to ${topics.deadLetters}`, () =>
-        producer.send({ topic: topics.deadLetters, acks: -1, messages }),
+        sendLetter(producer, topics.deadLetters, letter, new Date(now())),
       );
       tell("message.dead-letter", { topic: topics.source, partition, offset, reason, error });
       log.warn(`message goes to ${topics.deadLetters} ${at}: ${reason}: ${error}`);

@@ -1,9 +1,12 @@
-import { randomUUID } from "node:crypto";
-import type { IHeaders, Kafka, KafkaMessage, Message } from "kafkajs";
+import type { Kafka, KafkaMessage } from "kafkajs";
 import { createProducer } from "../kafka/client.ts";
-import { writableHeaders } from "../kafka/headers.ts";
-import { aborted } from "../support/signals.ts";
-import { EXECUTION_FAILED, HEADERS, INVALID_REDRIVE_COUNT, REDRIVES_HEADER } from "./dead-letter.ts";
+import { openTopicReader } from "../kafka/topic-reader.ts";
+import { ensureTopic } from "../kafka/topics.ts";
+import type { Log } from "../support/log.ts";
+import { readReason } from "./original.ts";
+import { createRedriveLock } from "./redrive-lock.ts";
+import { advance, isDone, loadProgress, progressTopic, saveProgress } from "./redrive-progress.ts";
+import { inChunks, type Staying, sendBack } from "./send-back.ts";
 import type { WorkerSettings } from "./settings.ts";
 
 export interface RedriveOptions {
@@ -11,129 +14,91 @@ export interface RedriveOptions {
   readonly kafka: Kafka;
   /** Only dead letters of this reason; all when absent. */
   readonly reason?: string | undefined;
-  /** Told after each message that went back. */
-  readonly onDriven: (reason: string, total: number) => void;
+  /** Counts what would go back, and sends nothing. */
+  readonly dryRun?: boolean | undefined;
+  /** Told after each page of letters how many of how many were looked at. */
+  readonly onProgress: (looked: number, total: number) => void;
+  /** Told of each letter that cannot go back. */
+  readonly onStaying: (staying: Staying) => void;
+  readonly log: Log;
   readonly signal: AbortSignal;
 }
 
-const readReason = ({ headers }: KafkaMessage): string => String(headers?.[HEADERS.reason] ?? "unknown");
-
 /**
- * The message as it was before it became a dead letter. One whose execution failed counts its redrives up, and
- * with them its execution's id, since the failed promise would only give its failure again. A count that could not be
- * read is dropped: it would only be refused again.
- */
-export const toOriginal = (message: KafkaMessage): Message => {
-  const { key, value, headers } = message;
-  const own = new Set<string>(Object.values(HEADERS));
-  const original: IHeaders = Object.fromEntries(
-    Object.entries(writableHeaders(headers)).filter(([name]) => !own.has(name)),
-  );
-  const reason = readReason(message);
-  if (reason === EXECUTION_FAILED) {
-    original[REDRIVES_HEADER] = String(Number(headers?.[REDRIVES_HEADER] ?? 0) + 1);
-  }
-  if (reason === INVALID_REDRIVE_COUNT) delete original[REDRIVES_HEADER];
-  return { key, value, headers: original };
-};
-
-/**
- * Sends dead letters back to the topic they came from: those that are there when it starts and have not been sent
- * back before. How far it has come is kept in one consumer group for each reason, so that one reason and later all
- * do not overlap. After a crash between a send and its commit a message goes back twice, to the same execution.
+ * Sends dead letters back to the topic they came from: those that are there when it starts and have not been sent back
+ * before, in one pass. How far it has come is kept in a topic beside theirs, for each partition and reason, so that one
+ * reason and later all do not overlap. After a crash up to MAX_LETTERS go back twice, to the same executions.
  *
  * @returns how many went back, by reason
- * @throws the reason of `signal` when it is aborted; what kafkajs throws when the broker cannot be reached
+ * @throws the reason of `signal` when it is aborted; {RedriveRunningError} when another redrive runs; what kafkajs
+ * throws when the broker cannot be reached
  */
 export const redrive = async (options: RedriveOptions): Promise<ReadonlyMap<string, number>> => {
-  const { settings, kafka, onDriven, signal } = options;
-  const waiting = new Set<string>();
-  await readToEnd(options, `look-${randomUUID()}`, async (message) => {
-    waiting.add(readReason(message));
-  });
-
-  const driven = new Map<string, number>();
+  const { settings, kafka, reason, dryRun = false, onProgress, onStaying, log, signal } = options;
+  const topic = settings.TOPIC_DEAD_LETTERS;
+  const progressSpec = progressTopic(topic);
+  await using opened = new AsyncDisposableStack();
+  const groupId = `${settings.KAFKA_GROUP_ID}.redrive`;
+  const lock = opened.use(createRedriveLock({ kafka, groupId, topic: progressSpec.topic, log, signal }));
+  if (!dryRun) await lock.waitForOthers();
+  const reader = opened.use(await openTopicReader(kafka));
   const producer = createProducer(kafka);
-  await producer.connect();
-  try {
-    for (const reason of options.reason === undefined
-      ? waiting
-      : waiting.intersection(new Set([options.reason]))) {
-      await readToEnd(options, reason, async (message) => {
-        signal.throwIfAborted();
-        if (readReason(message) !== reason) return;
-        await producer.send({ topic: settings.TOPIC_SOURCE, acks: -1, messages: [toOriginal(message)] });
-        driven.set(reason, (driven.get(reason) ?? 0) + 1);
-        onDriven(reason, driven.get(reason) ?? 0);
-      });
+  const stopped = AbortSignal.any([signal, lock.lost]);
+
+  const extents = await reader.extents(topic);
+  let progress = await loadProgress(reader, topic, extents);
+  let started = dryRun;
+  /** Waits until there is something to do: to join a group may take seconds. */
+  const start = async () => {
+    await ensureTopic(kafka, progressSpec);
+    await lock.acquire();
+    progress = await loadProgress(reader, topic, extents);
+    await producer.connect();
+    opened.defer(() => producer.disconnect());
+    started = true;
+  };
+  const isDue = (partition: number) => (letter: KafkaMessage) => {
+    const own = readReason(letter);
+    if (reason !== undefined && own !== reason) return false;
+    return !isDone(progress.get(partition), BigInt(letter.offset), own);
+  };
+  const record = async (partition: number, next: bigint, last: KafkaMessage) => {
+    const reached = advance(progress.get(partition), next, reason, last);
+    progress.set(partition, reached);
+    await saveProgress(producer, topic, partition, reached);
+  };
+
+  const ranges = [...extents].map(([partition, { start: first, end }]) => {
+    const done = progress.get(partition)?.all ?? 0n;
+    return { partition, start: done > first ? done : first, end };
+  });
+  const total = ranges.reduce((sum, { start: first, end }) => sum + Number(end - first), 0);
+  const driven = new Map<string, number>();
+  let looked = 0;
+  for (const { partition, ...range } of ranges) {
+    let last: KafkaMessage | undefined;
+    let at = range.start;
+    for await (const { messages, next } of reader.read(topic, partition, range)) {
+      stopped.throwIfAborted();
+      if (!started && messages.some(isDue(partition))) await start();
+      for (const chunk of inChunks(messages.filter(isDue(partition)))) {
+        stopped.throwIfAborted();
+        const staying = dryRun
+          ? []
+          : await sendBack(chunk, { reader, producer, topic: settings.TOPIC_SOURCE });
+        staying.forEach(onStaying);
+        for (const letter of new Set(chunk).difference(new Set(staying.map((one) => one.letter)))) {
+          driven.set(readReason(letter), (driven.get(readReason(letter)) ?? 0) + 1);
+        }
+        const latest = chunk.at(-1);
+        if (!dryRun && latest) await record(partition, BigInt(latest.offset) + 1n, latest);
+      }
+      last = messages.at(-1) ?? last;
+      looked += Number(next - at);
+      at = next;
+      onProgress(looked, total);
     }
-  } finally {
-    await producer.disconnect();
+    if (started && !dryRun && last) await record(partition, range.end, last);
   }
   return driven;
-};
-
-/**
- * Reads the dead-letter topic from where group `suffix` has come, to its end as of now, one message after the other,
- * and commits behind each.
- */
-const readToEnd = async (
-  { settings, kafka, signal }: RedriveOptions,
-  suffix: string,
-  onMessage: (message: KafkaMessage) => Promise<void>,
-): Promise<void> => {
-  const topic = settings.TOPIC_DEAD_LETTERS;
-  const groupId = `${settings.KAFKA_GROUP_ID}.redrive.${suffix}`;
-  const unread = await findUnread(kafka, topic, groupId);
-  if (unread.size === 0) return;
-
-  const consumer = kafka.consumer({ groupId, maxWaitTimeInMs: 500 });
-  const finished = Promise.withResolvers<void>();
-  consumer.on(consumer.events.CRASH, ({ payload }) => finished.reject(payload.error));
-  await consumer.connect();
-  try {
-    await consumer.subscribe({ topic, fromBeginning: true });
-    await consumer.run({
-      autoCommit: false,
-      eachBatchAutoResolve: false,
-      eachBatch: async ({ batch, resolveOffset, commitOffsetsIfNecessary, heartbeat, pause }) => {
-        const { partition } = batch;
-        const end = unread.get(partition) ?? 0n;
-        for (const message of batch.messages) {
-          if (BigInt(message.offset) >= end) break;
-          await onMessage(message);
-          resolveOffset(message.offset);
-          const offset = String(BigInt(message.offset) + 1n);
-          await commitOffsetsIfNecessary({ topics: [{ topic, partitions: [{ partition, offset }] }] });
-          await heartbeat();
-        }
-        if (BigInt(batch.lastOffset()) + 1n < end) return;
-        unread.delete(partition);
-        pause();
-        if (unread.size === 0) finished.resolve();
-      },
-    });
-    await Promise.race([finished.promise, aborted(signal)]);
-    signal.throwIfAborted();
-  } finally {
-    await consumer.disconnect();
-  }
-};
-
-/** The end of each partition in which `groupId` has not read all there is. */
-const findUnread = async (kafka: Kafka, topic: string, groupId: string): Promise<Map<number, bigint>> => {
-  const admin = kafka.admin();
-  await admin.connect();
-  try {
-    const offsets = await admin.fetchTopicOffsets(topic);
-    const [own] = await admin.fetchOffsets({ groupId, topics: [topic] });
-    const committed = new Map(own?.partitions.map(({ partition, offset }) => [partition, BigInt(offset)]));
-    const unread = offsets.filter(({ partition, low, high }) => {
-      const next = committed.get(partition) ?? -1n;
-      return (next > BigInt(low) ? next : BigInt(low)) < BigInt(high);
-    });
-    return new Map(unread.map(({ partition, high }) => [partition, BigInt(high)]));
-  } finally {
-    await admin.disconnect();
-  }
 };

@@ -83,7 +83,7 @@ const assemble = async ({ job, env, log, signal, random = Math.random }: WorkerO
       // The tries are ours, and each failure is to be shown.
       const once = { clientId: name, log, level: logLevel.NOTHING, retries: 1 };
       await assertRights(settings, once, neededRights(settings));
-      await ensureTopics(createKafka(settings, once), settings);
+      await ensureTopics(createKafka(settings, once), settings, log);
     }),
     untilReachable(server, () => ping(accessOf(settings))),
   ]);
@@ -128,6 +128,7 @@ const assemble = async ({ job, env, log, signal, random = Math.random }: WorkerO
       sessionTimeoutMs: settings.SESSION_TIMEOUT_MS,
       concurrency: settings.DISPATCH_CONCURRENCY,
       dispatch,
+      restoreTopics: () => ensureTopics(kafka, settings),
       log,
     });
   const membership = joinGroup({ join, log });

@@ -44,6 +44,7 @@ const apis: readonly Api[] = [
   { key: 19, min: 2, max: 3, handle: topic.createTopics },
   { key: 20, min: 1, max: 1, handle: topic.deleteTopics },
   { key: 22, min: 0, max: 1, handle: record.initProducerId },
+  { key: 37, min: 0, max: 1, handle: topic.createPartitions },
   { key: 42, min: 0, max: 1, handle: group.deleteGroups },
 ];
 

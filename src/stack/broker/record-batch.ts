@@ -18,7 +18,7 @@ const uncountedBytes = 12;
 /** Kafka's default `message.max.bytes`: 1 MiB and the overhead of a batch. */
 export const defaultMaxMessageBytes = 1_048_588;
 
-/** CRC-32C (Castagnoli), a byte at a time; Node's `zlib.crc32` has another polynomial. */
+/** For CRC-32C (Castagnoli), a byte at a time; Node's `zlib.crc32` has another polynomial. */
 const crcTable = Uint32Array.from({ length: 256 }, (_, index) => {
   let remainder = index;
   for (let bit = 0; bit < 8; bit++)
@@ -26,7 +26,8 @@ const crcTable = Uint32Array.from({ length: 256 }, (_, index) => {
   return remainder;
 });
 
-const crc32c = (bytes: Buffer): number => {
+/** The checksum of a batch, over everything after itself. */
+export const crc32c = (bytes: Buffer): number => {
   let crc = 0xffffffff;
   for (const byte of bytes) crc = (crc >>> 8) ^ (crcTable[(crc ^ byte) & 0xff] ?? 0);
   return (crc ^ 0xffffffff) >>> 0;

@@ -57,6 +57,23 @@ export const createTopics: Handler = async ({ state, body }, answer) => {
   answer.int32(noThrottle).array(created, ({ name, error }) => answer.string(name).int16(error).string(null));
 };
 
+/** CreatePartitions 0–1. On which brokers they are to be does not count: there is one. */
+export const createPartitions: Handler = async ({ state, body }, answer) => {
+  const wanted = body.array(() => {
+    const name = body.string();
+    const count = body.int32();
+    body.nullableArray(() => body.array(() => body.int32()));
+    return { name, count };
+  });
+  body.int32(); // timeout
+  const validateOnly = body.boolean();
+  const grown = wanted.map(({ name, count }) => ({
+    name,
+    error: state.topics.grow(name, count, validateOnly),
+  }));
+  answer.int32(noThrottle).array(grown, ({ name, error }) => answer.string(name).int16(error).string(null));
+};
+
 /** DeleteTopics 1. */
 export const deleteTopics: Handler = async ({ state, body }, answer) => {
   const names = body.array(() => body.string());

@@ -6,9 +6,14 @@ import { defaultMaxMessageBytes } from "./record-batch.ts";
 const maxPartitions = 10_000;
 const validName = /^(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}$/;
 
+interface Topic {
+  readonly logs: PartitionLog[];
+  readonly maxMessageBytes: number;
+}
+
 /** The topics of the broker and the logs of their partitions. */
 export class Topics {
-  readonly #logs = new Map<string, readonly PartitionLog[]>();
+  readonly #topics = new Map<string, Topic>();
   readonly #defaultPartitions: number;
 
   constructor(defaultPartitions: number) {
@@ -16,15 +21,15 @@ export class Topics {
   }
 
   names(): string[] {
-    return [...this.#logs.keys()];
+    return [...this.#topics.keys()];
   }
 
   partitions(topic: string): readonly PartitionLog[] | undefined {
-    return this.#logs.get(topic);
+    return this.#topics.get(topic)?.logs;
   }
 
   log(topic: string, partition: number): PartitionLog | undefined {
-    return this.#logs.get(topic)?.[partition];
+    return this.#topics.get(topic)?.logs[partition];
   }
 
   /**
@@ -39,18 +44,31 @@ export class Topics {
   ): ErrorCode {
     const length = partitions === -1 ? this.#defaultPartitions : partitions;
     if (!validName.test(topic)) return errors.invalidTopic;
-    if (this.#logs.has(topic)) return errors.topicAlreadyExists;
+    if (this.#topics.has(topic)) return errors.topicAlreadyExists;
     if (length <= 0 || length > maxPartitions) return errors.invalidPartitions;
-    if (!validateOnly)
-      this.#logs.set(
-        topic,
-        Array.from({ length }, () => new PartitionLog(maxMessageBytes)),
-      );
+    if (!validateOnly) {
+      const logs = Array.from({ length }, () => new PartitionLog(maxMessageBytes));
+      this.#topics.set(topic, { logs, maxMessageBytes });
+    }
+    return errors.none;
+  }
+
+  /**
+   * Adds partitions, up to `count` in all.
+   *
+   * @returns 0, 3 UNKNOWN_TOPIC_OR_PARTITION or 37 INVALID_PARTITIONS
+   */
+  grow(topic: string, count: number, validateOnly: boolean): ErrorCode {
+    const grown = this.#topics.get(topic);
+    if (grown === undefined) return errors.unknownTopicOrPartition;
+    const { logs, maxMessageBytes } = grown;
+    if (count <= logs.length || count > maxPartitions) return errors.invalidPartitions;
+    while (!validateOnly && logs.length < count) logs.push(new PartitionLog(maxMessageBytes));
     return errors.none;
   }
 
   /** @returns 0 or 3 UNKNOWN_TOPIC_OR_PARTITION */
   delete(topic: string): ErrorCode {
-    return this.#logs.delete(topic) ? errors.none : errors.unknownTopicOrPartition;
+    return this.#topics.delete(topic) ? errors.none : errors.unknownTopicOrPartition;
   }
 }

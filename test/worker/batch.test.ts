@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import type { EachBatchPayload, OffsetsByTopicPartition } from "kafkajs";
-import { type Dispatch, dispatchBatch } from "../../src/worker/consumer.ts";
+import { type Dispatch, dispatchBatch } from "../../src/worker/batch.ts";
 import { createMessage } from "../helpers/unit-message.ts";
 import { createRandom, randomBelow } from "../helpers/unit-random.ts";
 import { mockTimers, settle } from "../helpers/unit-time.ts";
@@ -14,10 +14,19 @@ interface Options {
   readonly concurrency: number;
   /** Where the batch ends; past the last message where control records follow it. */
   readonly lastOffset?: number;
+  /** Dispatches go on when they are told to end. */
+  readonly deaf?: boolean;
+  readonly isOurs?: () => boolean;
 }
 
 /** A batch under way, with every dispatch in the hands of the test. */
-const start = ({ offsets, concurrency, lastOffset = offsets.at(-1) ?? 0 }: Options) => {
+const start = ({
+  offsets,
+  concurrency,
+  lastOffset = offsets.at(-1) ?? 0,
+  deaf = false,
+  isOurs = () => true,
+}: Options) => {
   const resolved: number[] = [];
   const commits: number[] = [];
   /** Dispatches that wait for their end, by offset. */
@@ -36,7 +45,7 @@ const start = ({ offsets, concurrency, lastOffset = offsets.at(-1) ?? 0 }: Optio
     const end = Promise.withResolvers<void>();
     started.push(offset);
     open.set(offset, end);
-    signal.addEventListener("abort", () => end.reject(signal.reason), { once: true });
+    if (!deaf) signal.addEventListener("abort", () => end.reject(signal.reason), { once: true });
     await end.promise.finally(() => open.delete(offset));
   };
   const payload: EachBatchPayload = {
@@ -69,7 +78,7 @@ const start = ({ offsets, concurrency, lastOffset = offsets.at(-1) ?? 0 }: Optio
     isStale: () => false,
   };
   const outcome: { ended: boolean; error?: unknown } = { ended: false };
-  const ended = dispatchBatch(payload, { dispatch, concurrency }, stop.signal).then(
+  const ended = dispatchBatch(payload, { dispatch, concurrency, isOurs }, stop.signal).then(
     () => {
       outcome.ended = true;
     },
@@ -257,7 +266,7 @@ test("a stop at any time commits what is done without a gap, and begins nothing 
 });
 
 for (const fault of ["heartbeat", "commit"] as const) {
-  test(`a ${fault} that fails ends the batch with its error: nothing more is begun or committed`, async (t) => {
+  test(`a ${fault} that fails ends the batch with its error: nothing more is begun, what is done is committed if it can be`, async (t) => {
     const failure = new Error(`${fault} failed`);
     let failed = 0;
     let before = { started: 0, commits: 0 };
@@ -269,19 +278,63 @@ for (const fault of ["heartbeat", "commit"] as const) {
         if (random() < 0.3) batch.faults[fault] = failure;
         return false;
       },
-      (batch, _end, all) => {
+      (batch, end, all) => {
         if (batch.outcome.error === undefined) return assert.ok(all);
         assert.equal(batch.outcome.error, failure);
         failed += 1;
+        if (fault === "heartbeat") assert.equal(batch.commits.at(-1), end);
+        else assert.equal(batch.commits.length, before.commits);
         if (all) return;
         assert.equal(batch.signal()?.aborted, true);
-        assert.deepEqual({ started: batch.started.length, commits: batch.commits.length }, before);
+        assert.equal(batch.started.length, before.started);
         assert.equal(batch.open.size, 0, "dispatches under way are told");
       },
     );
     assert.ok(failed > 20, `only ${failed} batches failed midway`);
   });
 }
+
+test("a dispatch under way may end before its batch is left, and is committed with it", async (t) => {
+  const timers = mockTimers(t);
+  const batch = start({ offsets: [10, 11], concurrency: 2, deaf: true });
+  await settle();
+  batch.finish(10);
+  await settle();
+  batch.faults.heartbeat = new Error("rebalancing");
+  await timers.advance(TICK_MS);
+  await timers.advance(2900);
+  assert.equal(batch.outcome.ended, false, "it is waited for");
+  batch.finish(11);
+  await batch.ended;
+  assert.deepEqual([batch.outcome.error, batch.commits], [batch.faults.heartbeat, [12]]);
+});
+
+test("a dispatch that does not end is not waited for longer than 3 s: the group waits as well", async (t) => {
+  const timers = mockTimers(t);
+  const batch = start({ offsets: [10, 11], concurrency: 2, deaf: true });
+  await settle();
+  batch.finish(10);
+  await settle();
+  batch.faults.heartbeat = new Error("rebalancing");
+  await timers.advance(TICK_MS);
+  await timers.advance(3000);
+  await batch.ended;
+  assert.deepEqual([batch.outcome.error, batch.commits], [batch.faults.heartbeat, [11]]);
+});
+
+test("a partition that is another consumer's by now is not committed", async (t) => {
+  const timers = mockTimers(t);
+  let ours = true;
+  const batch = start({ offsets: [10, 11], concurrency: 2, isOurs: () => ours });
+  await settle();
+  batch.finish(10);
+  await timers.advance(TICK_MS);
+  assert.deepEqual(batch.commits, [11]);
+  ours = false;
+  batch.finish(11);
+  await batch.ended;
+  assert.deepEqual([batch.commits, batch.resolved], [[11], [10]]);
+});
 
 test("a heartbeat that fails because of a stop is no failure", async (t) => {
   const timers = mockTimers(t);
@@ -308,6 +361,6 @@ test("a dispatch that fails, against its contract, fails the batch", async (t) =
   batch.open.get(11)?.reject(failure);
   await batch.ended;
   assert.equal(batch.outcome.error, failure);
-  assert.deepEqual(batch.commits, []);
+  assert.deepEqual(batch.commits, [11]);
   assert.equal(batch.signal()?.aborted, true);
 });
