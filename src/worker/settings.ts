@@ -1,3 +1,4 @@
+import { host, optionalPort } from "../support/addresses.ts";
 import {
   type Env,
   httpUrl,
@@ -104,6 +105,10 @@ export const commonSchema = {
     HOUR_MS,
     "How long running steps may take to end after SIGTERM or SIGINT, in milliseconds.",
   ),
+  HTTP_PORT: optionalPort(
+    "Port of /metrics, /healthz and /readyz: one of its own for each worker of a machine. 0: a free one; empty: off.",
+  ),
+  HTTP_HOST: host("127.0.0.1", "Address at which they are served; 0.0.0.0 for every one of this machine."),
 };
 
 /** Settings that every job has, with defaults of its own. */
