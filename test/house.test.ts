@@ -28,7 +28,15 @@ test("no file of ours is over 200 lines, but for the broker's", () => {
 
 /** A small house in which all is well. */
 const sound = new Map([
-  ["src/bin/start.ts", `import { job } from "../jobs/load-job.ts";\nimport "../stack/stack.ts";`],
+  [
+    "src/bin/start.ts",
+    `import { job } from "../jobs/load-job.ts";\nimport "../stack/stack.ts";\nimport "../observe/metrics.ts";`,
+  ],
+  [
+    "src/observe/metrics.ts",
+    `import { listen } from "../worker/telemetry.ts";\nimport { retry } from "../support/retry.ts";`,
+  ],
+  ["src/worker/telemetry.ts", `import { channel } from "node:diagnostics_channel";`],
   ["src/jobs/load-job.ts", `import type { Job } from "../worker/job.ts";\nconst job = import(file.href);`],
   [
     "src/jobs/a/job.ts",
@@ -86,6 +94,12 @@ const broken: readonly [path: string, line: string, fault: RegExp][] = [
   ["src/worker/step.ts", `await import("../demo/demo.ts");`, /worker may import/],
   ["src/worker/step.ts", `import { x } from "../crash-test/scenario.ts";`, /worker may import/],
   ["src/worker/step.ts", `import "../bin/start.ts";`, /worker may import/],
+  ["src/worker/step.ts", `import { x } from "../observe/metrics.ts";`, /worker may import/],
+  [
+    "src/observe/metrics.ts",
+    `import { x } from "../worker/step.ts";`,
+    /observe may import worker\/telemetry.ts, support$/,
+  ],
   [
     "src/jobs/a/steps.ts",
     `import { x } from "../../worker/step.ts";`,

@@ -1,9 +1,12 @@
 import { parseArgs } from "node:util";
+import manifest from "../../package.json" with { type: "json" };
 import { listJobs, loadJob } from "../jobs/load-job.ts";
+import { startObserver } from "../observe/observer.ts";
 import { createLog } from "../support/log.ts";
 import { runCommand } from "../support/run-command.ts";
 import { readEnv } from "../support/settings.ts";
 import { aborted } from "../support/signals.ts";
+import { parseJobSettings } from "../worker/settings.ts";
 import { startWorker } from "../worker/worker.ts";
 
 await runCommand(
@@ -11,7 +14,11 @@ await runCommand(
     const { positionals } = parseArgs({ allowPositionals: true });
     const job = await loadJob(positionals);
     const log = createLog(`worker ${process.pid}`);
-    await using worker = await startWorker({ job, env: readEnv(process.env), log, signal });
+    const env = readEnv(process.env);
+    const { HTTP_HOST: host, HTTP_PORT: port, KAFKA_GROUP_ID: group } = parseJobSettings(job, env);
+    await using observer = await startObserver({ host, port, group, version: manifest.version, log });
+    await using worker = await startWorker({ job, env, log, signal });
+    observer.observe(worker);
     await Promise.race([aborted(signal), worker.failed]);
   },
   {

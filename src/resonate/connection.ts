@@ -48,6 +48,10 @@ export interface ConnectionOptions {
 export interface Connection extends Network, Pick<HandOver, "drain" | "handBack"> {
   /** Whether an execution runs here, under a lease that is kept. */
   holds(executionId: string): boolean;
+  /** How many executions run here, under a lease that is kept. */
+  readonly leases: number;
+  /** See `ClockSkew.ms`. */
+  readonly clockSkewMs: number | undefined;
   readonly history: Pick<History, "leaseOf" | "find" | "idsOf">;
 }
 
@@ -119,6 +123,12 @@ export const connect = (options: ConnectionOptions): Connection => {
     },
     history,
     holds: leases.holds,
+    get leases() {
+      return leases.held().length;
+    },
+    get clockSkewMs() {
+      return skew.ms;
+    },
   };
 };
 

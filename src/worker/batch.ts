@@ -1,4 +1,5 @@
 import type { EachBatchPayload, KafkaMessage } from "kafkajs";
+import { describe } from "../support/errors.ts";
 import { doneWithin } from "../support/retry.ts";
 import { createCommitPrefix } from "./commit-prefix.ts";
 import { tell } from "./telemetry.ts";
@@ -32,8 +33,9 @@ export const dispatchBatch = async (
   stopping: AbortSignal,
 ): Promise<void> => {
   const { topic, partition, messages } = batch;
-  const lag = Number(BigInt(batch.highWatermark) - BigInt(batch.lastOffset()) - 1n);
-  tell("messages.received", { topic, partition, count: messages.length, lag });
+  const end = Number(batch.lastOffset()) + 1;
+  const lag = Number(batch.highWatermark) - end;
+  tell("messages.received", { topic, partition, count: messages.length, lag, end });
   const prefix = createCommitPrefix();
   const left = new AbortController();
   const signal = AbortSignal.any([stopping, left.signal]);
@@ -60,9 +62,12 @@ export const dispatchBatch = async (
     if (last === undefined) return;
     resolveOffset(last);
     const offset = String(BigInt(last) + 1n);
-    await commitOffsetsIfNecessary({
-      topics: [{ topic, partitions: [{ partition, offset }] }],
-    });
+    try {
+      await commitOffsetsIfNecessary({ topics: [{ topic, partitions: [{ partition, offset }] }] });
+    } catch (error) {
+      tell("commit.failed", { topic, partition, error: describe(error) });
+      throw error;
+    }
     committed = done;
   };
 

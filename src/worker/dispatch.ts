@@ -150,7 +150,8 @@ export const createDispatch = (options: DispatchOptions): Dispatch => {
 
       const { outcome } = begun;
       const [ms, ageMs] = [now() - takenUpAt, now() - Number(message.timestamp)];
-      tell("message.dispatched", { topic: topics.source, partition, offset, id, outcome, ms, ageMs });
+      if (outcome !== "taken")
+        tell("message.dispatched", { topic: topics.source, partition, offset, id, outcome, ms, ageMs });
       switch (outcome) {
         case "started":
           return log.info(`kicked off workflow for record ${id} ${at}`);

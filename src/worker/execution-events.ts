@@ -36,10 +36,14 @@ export interface ExecutionEventsOptions {
 
 /** Tells what becomes of executions, by the answers of the server as they pass. */
 export const createExecutionEvents = ({ worker, find }: ExecutionEventsOptions) => {
+  /** Executions whose lease this worker has: a loss shows in every answer that follows, and is told once. */
+  const leased = new Set<string>();
+
   const onLease = (response: Extract<Response, { kind: "task.create" | "task.acquire" }>) => {
     if (!isSuccess(response)) return;
     const { task, promise, preload } = response.data;
     if (task?.state !== "acquired" || promise.tags["resonate:timer"] === "true") return;
+    leased.add(task.id);
     const own = of(task.id);
     if (response.kind === "task.create" && task.version === 1) return tell("execution.started", own);
     tell("execution.resumed", { ...own, lease: task.version });
@@ -65,7 +69,9 @@ export const createExecutionEvents = ({ worker, find }: ExecutionEventsOptions) 
     )
       return;
     const own = of(request.data.id);
-    if (status === 404 || status === 409) tell("lease.lost", own);
+    const isLost = status === 404 || status === 409;
+    const isGivenUp = kind === "task.release" || (kind !== "task.fence" && isSuccess(response));
+    if ((isLost || isGivenUp) && leased.delete(request.data.id) && isLost) tell("lease.lost", own);
     if (!isSuccess(response)) return;
     if (kind === "task.release") tell("execution.handed-back", own);
     if (kind === "task.suspend") {
@@ -74,7 +80,8 @@ export const createExecutionEvents = ({ worker, find }: ExecutionEventsOptions) 
     if (response.kind === "task.fulfill") {
       const { state, createdAt, settledAt } = response.data.promise;
       const outcome = state === "resolved" ? "finished" : "failed";
-      tell("execution.ended", { ...own, outcome, ms: (settledAt ?? createdAt) - createdAt });
+      const isWhole = !own.executionId.includes(":");
+      tell("execution.ended", { ...own, isWhole, outcome, ms: (settledAt ?? createdAt) - createdAt });
     }
   };
 };

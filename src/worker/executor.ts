@@ -17,6 +17,7 @@ import { watchServer } from "./server-watch.ts";
 import { claimGroup, reportElsewhere, SERVICE_TAG } from "./service.ts";
 import { accessOf, type WorkerSettings } from "./settings.ts";
 import { createStepRunner, type StepRunner } from "./step.ts";
+import type { WorkerState } from "./telemetry.ts";
 
 export interface ExecutorOptions {
   readonly job: AnyJob;
@@ -42,6 +43,8 @@ export interface Executor extends AsyncDisposable {
   readonly begin: Begin;
   readonly inFlight: InFlight;
   readonly runner: Pick<StepRunner, "running">;
+  /** How it stands at this moment. */
+  state(): WorkerState;
   /** See `Connection.drain`. */
   drain(graceMs: number): Promise<void>;
   /** Called when the server has not answered for long, and when it answers again. */
@@ -148,6 +151,16 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
     begin,
     inFlight,
     runner,
+    state: () => ({
+      inFlight: inFlight.size,
+      maxInFlight: settings.MAX_IN_FLIGHT,
+      oldestSince: inFlight.oldestSince,
+      stepsRunning: runner.running,
+      stepsWaiting: runner.waiting,
+      maxSteps: settings.STEP_CONCURRENCY,
+      leases: connection.leases,
+      clockSkewMs: connection.clockSkewMs,
+    }),
     drain: connection.drain,
     onServer,
     [Symbol.asyncDispose]: () => resources.disposeAsync(),

@@ -4,6 +4,8 @@ import type { Begun } from "./begin.ts";
 /** Executions begun by this worker that have not ended yet, wherever they run now. */
 export interface InFlight {
   readonly size: number;
+  /** When the first of them was let in, in milliseconds since 1970; `undefined` where there is none. */
+  readonly oldestSince: number | undefined;
   /** Waits until there is room for `id`. An id that is in flight already takes no room of its own. */
   enter(id: string, signal: AbortSignal): Promise<void>;
   /** Gives the room of `id` back, if it has any. */
@@ -17,6 +19,7 @@ export interface InFlight {
 }
 
 interface Entry {
+  readonly since: number;
   text?: string;
   ended?: Begun["ended"];
   endsElsewhere: boolean;
@@ -26,7 +29,7 @@ interface Entry {
  * Room for `max` executions. One that ends without a pause ends in the worker that began it, which notices at no cost.
  * For any other the server is asked, once, to tell of its end.
  */
-export const createInFlight = (max: number): InFlight => {
+export const createInFlight = (max: number, now: () => number = Date.now): InFlight => {
   const room = createSemaphore(max);
   const entries = new Map<string, Entry>();
 
@@ -48,11 +51,15 @@ export const createInFlight = (max: number): InFlight => {
     get size() {
       return entries.size;
     },
+    get oldestSince() {
+      // A map keeps the order in which its entries came.
+      return entries.values().next().value?.since;
+    },
     enter: async (id, signal) => {
       if (entries.has(id)) return;
       await room.acquire(signal);
       if (entries.has(id)) room.release();
-      else entries.set(id, { endsElsewhere: false });
+      else entries.set(id, { since: now(), endsElsewhere: false });
     },
     leave,
     watch: (id, text, { ended }) => {

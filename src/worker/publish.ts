@@ -14,13 +14,14 @@ export const IDEMPOTENCY_KEY_HEADER = "idempotency-key";
  */
 export const createPublish = (producer: Pick<Producer, "send">, topic: string): StepTools["publish"] => {
   let outageSince: number | undefined;
-  return async ({ idempotencyKey }, { key, value }) => {
+  return async ({ idempotencyKey, executionId, message: { id } }, { key, value }) => {
     const headers = { [IDEMPOTENCY_KEY_HEADER]: idempotencyKey };
     try {
       await orOutage(producer.send({ topic, acks: -1, messages: [{ key, value, headers }] }));
       if (outageSince !== undefined)
         tell("outage.over", { system: "broker", ms: performance.now() - outageSince });
       outageSince = undefined;
+      tell("completion.published", { id, executionId, topic, key: idempotencyKey });
     } catch (error) {
       if (error instanceof OutageError && outageSince === undefined) {
         outageSince = performance.now();

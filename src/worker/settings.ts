@@ -1,6 +1,7 @@
 import type { Needed } from "../kafka/rights.ts";
 import { checkKafkaSecurity, kafkaSecuritySchema } from "../kafka/security-settings.ts";
 import type { Access } from "../resonate/access.ts";
+import { host, optionalPort } from "../support/addresses.ts";
 import { secret } from "../support/secret.ts";
 import {
   type Env,
@@ -108,6 +109,10 @@ export const commonSchema = {
     HOUR_MS,
     "How long running steps may take to end after SIGTERM or SIGINT, in milliseconds.",
   ),
+  HTTP_PORT: optionalPort(
+    "Port of /metrics, /healthz and /readyz: one of its own for each worker of a machine. 0: a free one; empty: off.",
+  ),
+  HTTP_HOST: host("127.0.0.1", "Address at which they are served; 0.0.0.0 for every one of this machine."),
 };
 
 /** Settings that had another name before jobs were folders. */

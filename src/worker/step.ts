@@ -63,6 +63,8 @@ export interface StepCall {
 export interface StepRunner {
   /** Steps that run now: not those that wait for room or for their next try. */
   readonly running: number;
+  /** Steps that wait for room. */
+  readonly waiting: number;
   /**
    * Runs a step until it succeeds or fails for good. `work` gets the number of the try, from 1.
    *
@@ -102,13 +104,16 @@ export const createStepRunner = ({
 }: StepRunnerOptions): StepRunner => {
   const room = createSemaphore(concurrency);
   let running = 0;
+  let waiting = 0;
 
   const runOnce = async <R>(
     { name, messageId, deadline, untilDone }: StepCall,
     work: () => Promise<R>,
     onBegun: () => void,
   ): Promise<R> => {
+    waiting += 1;
     await room.acquire();
+    waiting -= 1;
     running += 1;
     onBegun();
     try {
@@ -126,6 +131,9 @@ export const createStepRunner = ({
   return {
     get running() {
       return running;
+    },
+    get waiting() {
+      return waiting;
     },
     run: async (call, work) => {
       let failures = 0;

@@ -27,14 +27,16 @@ interface OfStep extends OfExecution {
 
 /** Everything that a worker tells of, by name. Times are in milliseconds. This is the one list of events. */
 export interface Events {
-  /** A batch of messages came from the broker; `lag` is what is left behind its last one. */
-  "messages.received": { topic: string; partition: number; count: number; lag: number };
+  /** A batch of messages came from the broker; `lag` is what is left behind its last one, `end` the offset after it. */
+  "messages.received": { topic: string; partition: number; count: number; lag: number; end: number };
   /** A message has an execution, or was found to have had one. `ms` since it was taken up, `ageMs` since it was produced. */
-  "message.dispatched": Place & { id: string; outcome: Outcome; ms: number; ageMs: number };
+  "message.dispatched": Place & { id: string; outcome: Exclude<Outcome, "taken">; ms: number; ageMs: number };
   /** A message is in the dead-letter topic. `id` is absent where it has none. */
   "message.dead-letter": Place & { id?: string; reason: string; error: string };
   /** Offsets of a partition could not be committed. */
   "commit.failed": { topic: string; partition: number; error: string };
+  /** How far the group is behind in a partition of this worker: every few seconds, while the broker answers. */
+  "lag.measured": { topic: string; partition: number; committed: number; lag: number };
   /** This worker was given partitions: after each rebalance. */
   "group.joined": { topic: string; partitions: readonly number[] };
   /** This worker has no partitions for now: a rebalance, a stop, or a server it cannot reach. */
@@ -48,8 +50,8 @@ export interface Events {
   "execution.taken-over": OfExecution & { from: string; step: string; key: string };
   /** An execution sleeps, or waits for its next piece. `until` is when its sleep ends, since 1970, where it is known. */
   "execution.suspended": OfExecution & { until?: number };
-  /** An execution has ended here. `ms` since it was created. */
-  "execution.ended": OfExecution & { outcome: "finished" | "failed"; ms: number };
+  /** An execution has ended here: the whole of it, or a piece of a long one. `ms` since it was created. */
+  "execution.ended": OfExecution & { isWhole: boolean; outcome: "finished" | "failed"; ms: number };
   /** An execution was handed back to the server: on a stop, in an outage, or where it cannot go on. */
   "execution.handed-back": OfExecution;
   /** A workflow has come another way than is recorded of it, and goes no further here. */
@@ -66,6 +68,9 @@ export interface Events {
   /** A step's effect had taken place before: the ledger gave its recorded answer. */
   "step.answered": OfStep;
 
+  /** A completion is in the completions topic. */
+  "completion.published": OfExecution & { topic: string; key: string };
+
   /** A request to the Resonate server was answered; `status` 0 where it was not. */
   "request.ended": { kind: string; status: number; ms: number };
   /** Something that the worker needs cannot be reached, or can be again. */
@@ -78,6 +83,23 @@ export interface Events {
 }
 
 export type EventName = keyof Events;
+
+/** How a worker stands at this moment: what is asked for, not told. */
+export interface WorkerState {
+  /** Executions that this worker began and has not seen end, and how many there may be. */
+  readonly inFlight: number;
+  readonly maxInFlight: number;
+  /** When the first of them was taken up, in milliseconds since 1970; `undefined` where there is none. */
+  readonly oldestSince: number | undefined;
+  /** Steps that run, steps that wait for room to run, and how many may run. */
+  readonly stepsRunning: number;
+  readonly stepsWaiting: number;
+  readonly maxSteps: number;
+  /** Executions whose lease this worker holds: not those that sleep. */
+  readonly leases: number;
+  /** By how much the server's clock is ahead, in milliseconds; `undefined` before the first comparison. */
+  readonly clockSkewMs: number | undefined;
+}
 
 /** All channels begin with this: `node:diagnostics_channel` is one namespace for a whole process. */
 const PREFIX = "kafka-worker:";

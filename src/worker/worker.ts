@@ -13,10 +13,12 @@ import { startConsumer } from "./consumer.ts";
 import { createDispatch } from "./dispatch.ts";
 import { startExecutor } from "./executor.ts";
 import type { AnyJob } from "./job.ts";
+import { watchLag } from "./lag-watch.ts";
 import { joinGroup } from "./membership.ts";
+import { startProgressLog } from "./progress-log.ts";
 import { untilOpen, untilReachable } from "./reach.ts";
 import { accessOf, neededRights, parseJobSettings, schemaOf } from "./settings.ts";
-import { tell } from "./telemetry.ts";
+import { tell, type WorkerState } from "./telemetry.ts";
 
 /** The longest a connection may take to close, in milliseconds: a broker that is gone must not hold up a stop. */
 const CLOSE_TIMEOUT_MS = 2000;
@@ -39,6 +41,8 @@ export interface Worker extends AsyncDisposable {
   readonly name: string;
   /** Rejects when the worker cannot go on, though its process lives. */
   readonly failed: Promise<never>;
+  /** How it stands at this moment. */
+  state(): WorkerState;
 }
 
 /**
@@ -108,6 +112,7 @@ const assemble = async ({ job, env, log, signal, random = Math.random }: WorkerO
     log,
   });
   opened.defer(closing(async () => executor[Symbol.asyncDispose]()));
+  opened.use(startProgressLog({ log, state: executor.state }));
 
   const dispatch = createDispatch({
     read: (message) => job.read(message, settings),
@@ -131,6 +136,10 @@ const assemble = async ({ job, env, log, signal, random = Math.random }: WorkerO
       restoreTopics: () => ensureTopics(kafka, settings),
       log,
     });
+  // It fails with the consumer, which says so.
+  const quiet = createKafka(settings, { clientId: name, log, level: logLevel.NOTHING, retries: 1 });
+  const lag = watchLag({ admin: quiet.admin(), groupId: settings.KAFKA_GROUP_ID, topic: topics.source });
+  opened.defer(closing(async () => lag[Symbol.asyncDispose]()));
   const membership = joinGroup({ join, log });
   executor.onServer.lost = () => {
     log.warn(
@@ -162,6 +171,7 @@ const assemble = async ({ job, env, log, signal, random = Math.random }: WorkerO
   return {
     name,
     failed: membership.failed,
+    state: executor.state,
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
 };

@@ -46,6 +46,8 @@ test("values are trimmed and read", () => {
     BATCH_SIZE: " 100000 ",
     BATCH_PAUSE_MS: "0",
     RECORDS_DB: "/data/my records.db",
+    HTTP_PORT: " 9464 ",
+    HTTP_HOST: "::1",
     UNKNOWN: "is ignored",
   });
   assert.deepEqual(settings.KAFKA_BROKERS, ["a.example:1", "b:65535", "[::1]:9092", "under_score:9092"]);
@@ -55,6 +57,8 @@ test("values are trimmed and read", () => {
   assert.equal(settings.BATCH_SIZE, 100_000);
   assert.equal(settings.BATCH_PAUSE_MS, 0);
   assert.equal(settings.RECORDS_DB, "/data/my records.db");
+  assert.equal(settings.HTTP_PORT, 9464);
+  assert.equal(settings.HTTP_HOST, "::1");
   assert.ok(!("UNKNOWN" in settings));
 });
 
@@ -137,6 +141,8 @@ const invalid: Readonly<Record<string, readonly string[]>> = {
   RESONATE_GROUP: ["", "a b", "a/b", "a:b", "a?b", "ä", "x".repeat(256)],
   SIMULATED_FAILURE_RATE: ["", "1", "1.0", "2", "-0.1", ".5", "50%", "1e-3", "NaN", "0.99999999999999999999"],
   RECORDS_DB: ["", "  "],
+  HTTP_PORT: ["http", "-1", "1.5", "65536", "999999", "80 81"],
+  HTTP_HOST: ["", "a b", "http://host", "a/b", "x".repeat(254)],
   ...Object.fromEntries(Object.entries(bounds).map(([name, values]) => [name, [...notWhole, ...values]])),
 };
 
