@@ -41,8 +41,11 @@ export interface Checkpoints {
   /** Runs `work` as a step, or gives its result from the checkpoint. `step` and `key` name it. */
   run<R>(step: string, key: string, work: () => Promise<R>): Generator<unknown, R, unknown>;
   sleep(ms: number): Generator<unknown, void, unknown>;
-  /** To be called when the workflow has come to its end. */
-  end(): Generator<unknown, void, unknown>;
+  /**
+   * Holds the workflow to it that all that is recorded was passed. To be called when it comes to its end, or goes on in
+   * a fresh execution; `what` says which.
+   */
+  leave(what: string): Generator<unknown, void, unknown>;
 }
 
 /**
@@ -72,7 +75,13 @@ export const createCheckpoints = (
   function* pass(promiseId: string, what: string, isSame: (promise: PromiseRecord) => boolean) {
     passed.add(promiseId);
     const recorded = history.find(ctx.id, promiseId);
-    if (recorded !== undefined && !isSame(recorded)) yield* stop(what, recorded);
+    // Steps follow one another: what is new comes behind all that is recorded.
+    if (recorded === undefined) yield* leave(what);
+    else if (!isSame(recorded)) yield* stop(what, recorded);
+  }
+  function* leave(what: string) {
+    const left = history.idsOf(ctx.id).find((promiseId) => !passed.has(promiseId));
+    if (left !== undefined) yield* stop(what, history.find(ctx.id, left));
   }
 
   return {
@@ -97,9 +106,6 @@ export const createCheckpoints = (
       yield* pass(timer.id, "a sleep", ({ tags }) => tags[TIMER_TAG] === "true");
       yield* timer.wait();
     },
-    *end() {
-      const left = history.idsOf(ctx.id).find((promiseId) => !passed.has(promiseId));
-      if (left !== undefined) yield* stop("its end", history.find(ctx.id, left));
-    },
+    leave,
   };
 };

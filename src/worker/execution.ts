@@ -114,6 +114,7 @@ export const createExecution = (options: ExecutionOptions) => {
       },
       sleep: (ms) => checkpoints.sleep(ms),
       *continueAsNew<Args extends unknown[], R>(_workflow: unknown, ...args: Args) {
+        yield* checkpoints.leave("a fresh execution");
         const { original: _, ...rest } = envelope;
         const next = encodeEnvelope({ ...rest, calls, args });
         const { version } = ctx.info;
@@ -125,7 +126,7 @@ export const createExecution = (options: ExecutionOptions) => {
     try {
       const [input, ...rest] = envelope.args;
       const result = assertJson("the workflow", yield* workflow(context, input, ...rest));
-      yield* checkpoints.end();
+      yield* checkpoints.leave("its end");
       return result;
     } catch (error) {
       if (original !== undefined) {
