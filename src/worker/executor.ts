@@ -57,7 +57,11 @@ export interface Executor extends AsyncDisposable {
 export const startExecutor = async (options: ExecutorOptions): Promise<Executor> => {
   const { job, settings, name, effects, producer, untilReachable, log } = options;
   const topics = { source: settings.TOPIC_SOURCE, deadLetters: settings.TOPIC_DEAD_LETTERS };
-  const service = { name: executionName(job.name, topics.source), group: settings.RESONATE_GROUP };
+  const service = {
+    name: executionName(job.name, topics.source),
+    group: settings.RESONATE_GROUP,
+    version: job.version ?? 1,
+  };
   const ttl = settings.LEASE_TTL_MS;
   const logger = createResonateLogger(log);
   await using opened = new AsyncDisposableStack();
@@ -139,7 +143,7 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
       target: connection.anycast,
       sendDeadLetter: createSendDeadLetter({ producer, job: job.name, topics, now: Date.now, log }),
     }),
-    { version: job.version ?? 1 },
+    { version: service.version },
   );
   void reportElsewhere(connection.send, service, log).catch(() => {});
 

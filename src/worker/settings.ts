@@ -92,6 +92,12 @@ export const commonSchema = {
     about:
       "How often a step is taken over unfinished before its message goes to the dead letters: it may kill its workers.",
   }),
+  TAKE_MESSAGES: matching("yes", {
+    expected: "yes or no",
+    pattern: /^(yes|no)$/,
+    about:
+      "no: this worker only goes on with executions that were begun. For the old version of a changed workflow.",
+  }),
   RETRY_DELAY_MS: milliseconds(
     1000,
     1,

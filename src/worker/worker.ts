@@ -11,7 +11,7 @@ import { startConsumer } from "./consumer.ts";
 import { createDispatch } from "./dispatch.ts";
 import { startExecutor } from "./executor.ts";
 import type { AnyJob } from "./job.ts";
-import { joinGroup } from "./membership.ts";
+import { joinGroup, outsideGroup } from "./membership.ts";
 import { ping, untilReachable } from "./reach.ts";
 import { parseJobSettings, schemaOf } from "./settings.ts";
 import { tell } from "./telemetry.ts";
@@ -123,7 +123,9 @@ const assemble = async ({ job, env, log, signal, random = Math.random }: WorkerO
       dispatch,
       log,
     });
-  const membership = joinGroup({ join, log });
+  const takesMessages = settings.TAKE_MESSAGES === "yes";
+  if (!takesMessages) log.info("takes no messages: only goes on with executions that were begun");
+  const membership = takesMessages ? joinGroup({ join, log }) : outsideGroup();
   executor.onServer.lost = () => {
     log.warn(
       `no answer from the Resonate server for long: leaving consumer group ${settings.KAFKA_GROUP_ID}`,
