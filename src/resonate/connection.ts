@@ -12,7 +12,7 @@ import { createEvents, type Events } from "./events.ts";
 import { createHandOver, type HandOver } from "./hand-over.ts";
 import { createHistory, type History } from "./history.ts";
 import { createHttpSend, type HttpSend } from "./http-send.ts";
-import { keepLeases } from "./leases.ts";
+import { keepLeases, type Lease } from "./leases.ts";
 import { isPulse, watchLiveness } from "./liveness.ts";
 import { createPauses } from "./pauses.ts";
 import { failOnRefusal } from "./refusals.ts";
@@ -41,6 +41,8 @@ export interface ConnectionOptions {
   readonly onReconnected?: () => void;
   /** Throws when the server refuses what every worker asks of it. */
   readonly assertFit: (send: Send) => Promise<void>;
+  /** Called before a lease is given up with what leads to the server; the lease is given up whatever becomes of it. */
+  readonly beforeRelease?: (send: Send, lease: Lease) => Promise<void>;
   /** In place of HTTP to `url`. */
   readonly transport?: Transport | undefined;
 }
@@ -58,7 +60,7 @@ export interface Connection extends Network, Pick<HandOver, "drain" | "handBack"
  */
 export const connect = (options: ConnectionOptions): Connection => {
   const { url, token, group, pid, ttl, logger, log, assertFit } = options;
-  const { onAnswer = () => {}, onReconnected = () => {} } = options;
+  const { onAnswer = () => {}, onReconnected = () => {}, beforeRelease = async () => {} } = options;
   const { events, http } = options.transport ?? {
     events: createEvents({ url, token, group, pid, logger }),
     http: createHttpSend({ url, token, logger }),
@@ -85,10 +87,13 @@ export const connect = (options: ConnectionOptions): Connection => {
     }
   };
   const leases = keepLeases({ send: watched }, { pid, ttl, logger });
-  const handOver = createHandOver(
-    { ...leases, send: failOnRefusal(leases.send, () => assertFit(http.send)) },
-    events,
-  );
+  const refusing = failOnRefusal(leases.send, () => assertFit(http.send));
+  const send: Send = async (typed) => {
+    const request: Request = typed;
+    if (request.kind === "task.release") await beforeRelease(leases.send, request.data).catch(() => {});
+    return refusing(typed);
+  };
+  const handOver = createHandOver({ ...leases, send }, events);
   const opened = new DisposableStack();
   opened.defer(() => http[Symbol.dispose]());
   return {

@@ -1,12 +1,11 @@
 import { type Context, Never, type PromiseRecord } from "@resonatehq/sdk";
 import type { History } from "../resonate/history.ts";
 import { sleep } from "../resonate/sleep.ts";
+import { countTakeovers, isNote, LEASE_TAG } from "./takeovers.ts";
 import { tell } from "./telemetry.ts";
 
 /** Tag of a step's promise: its idempotency key. */
 export const KEY_TAG = "idempotency-key";
-/** Tag of a step's promise: which of the execution's leases began it. */
-const LEASE_TAG = "begun-under-lease";
 /** Tag of a step's promise: the worker that began it. */
 export const WORKER_TAG = "begun-by";
 /** Tag of a durable sleep, the SDK's own. */
@@ -38,8 +37,17 @@ export interface CheckpointOptions {
 
 /** The checkpoints of one execution. */
 export interface Checkpoints {
-  /** Runs `work` as a step, or gives its result from the checkpoint. `step` and `key` name it. */
-  run<R>(step: string, key: string, work: () => Promise<R>): Generator<unknown, R, unknown>;
+  /**
+   * Runs `work` as a step, or gives its result from the checkpoint. `step` and `key` name it.
+   *
+   * @param mayTakeOver how often it is taken over unfinished before it has failed
+   */
+  run<R>(
+    step: string,
+    key: string,
+    work: () => Promise<R>,
+    mayTakeOver?: number,
+  ): Generator<unknown, R, unknown>;
   sleep(ms: number): Generator<unknown, void, unknown>;
   /**
    * Holds the workflow to it that all that is recorded was passed. To be called when it comes to its end, or goes on in
@@ -80,16 +88,17 @@ export const createCheckpoints = (
     else if (!isSame(recorded)) yield* stop(what, recorded);
   }
   function* leave(what: string) {
-    const left = history.idsOf(ctx.id).find((promiseId) => !passed.has(promiseId));
+    const left = history
+      .idsOf(ctx.id)
+      .find((promiseId) => !passed.has(promiseId) && !isNote(history.find(ctx.id, promiseId)));
     if (left !== undefined) yield* stop(what, history.find(ctx.id, left));
   }
 
   return {
-    *run<R>(step: string, key: string, work: () => Promise<R>) {
+    *run<R>(step: string, key: string, work: () => Promise<R>, mayTakeOver = maxTakeovers) {
       const guarded = named(step, async () => {
-        const recorded = history.find(ctx.id, call.id);
-        const takeovers = recorded === undefined ? 0 : lease - Number(recorded.tags[LEASE_TAG]);
-        if (takeovers < maxTakeovers) return work();
+        const takeovers = countTakeovers(history, ctx.id, call.id);
+        if (takeovers < mayTakeOver) return work();
         throw new PoisonError(
           `step ${key} was begun ${takeovers} times and never came to an end: it may kill its worker`,
         );

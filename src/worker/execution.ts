@@ -139,8 +139,12 @@ export const createExecution = (options: ExecutionOptions) => {
           deadline,
           untilDone: true,
         };
-        yield* checkpoints.run(DEAD_LETTER_STEP, key, () =>
-          runner.run(call, () => sendDeadLetter(envelope, error)),
+        // Without a dead letter the message would be lost: this step never gives up.
+        yield* checkpoints.run(
+          DEAD_LETTER_STEP,
+          key,
+          () => runner.run(call, () => sendDeadLetter(envelope, error)),
+          Number.POSITIVE_INFINITY,
         );
       }
       throw asKept(error);

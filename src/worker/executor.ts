@@ -17,6 +17,7 @@ import { watchServer } from "./server-watch.ts";
 import { claimGroup, reportElsewhere, SERVICE_TAG } from "./service.ts";
 import type { WorkerSettings } from "./settings.ts";
 import { createStepRunner, type StepRunner } from "./step.ts";
+import { noteHandBack } from "./takeovers.ts";
 
 export interface ExecutorOptions {
   readonly job: AnyJob;
@@ -83,6 +84,8 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
     logger,
     log,
     assertFit: claim,
+    beforeRelease: (send, lease) =>
+      noteHandBack({ send, history: connection.history, maxTakeovers: settings.STEP_MAX_TAKEOVERS }, lease),
     transport: options.transport,
     onReconnected: () => void tryBeginLostAgain({ send: connection.send, begin, inFlight, log }),
     onAnswer: (request, response, ms) => {
