@@ -41,8 +41,8 @@ export interface ConnectionOptions {
   readonly onReconnected?: () => void;
   /** Throws when the server refuses what every worker asks of it. */
   readonly assertFit: (send: Send) => Promise<void>;
-  /** Called before a lease is given up with what leads to the server; the lease is given up whatever becomes of it. */
-  readonly beforeRelease?: (send: Send, lease: Lease) => Promise<void>;
+  /** Called before a lease is given up, which it is whatever becomes of this. */
+  readonly beforeRelease?: (lease: Lease) => Promise<void>;
   /** In place of HTTP to `url`. */
   readonly transport?: Transport | undefined;
 }
@@ -90,7 +90,7 @@ export const connect = (options: ConnectionOptions): Connection => {
   const refusing = failOnRefusal(leases.send, () => assertFit(http.send));
   const send: Send = async (typed) => {
     const request: Request = typed;
-    if (request.kind === "task.release") await beforeRelease(leases.send, request.data).catch(() => {});
+    if (request.kind === "task.release") await beforeRelease(request.data).catch(() => {});
     return refusing(typed);
   };
   const handOver = createHandOver({ ...leases, send }, events);

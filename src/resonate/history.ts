@@ -42,7 +42,9 @@ export const createHistory = (): History => {
       }
       if (request.kind === "task.fence" && response.kind === "task.fence" && isSuccess(response)) {
         const { action } = response.data;
-        if (isSuccess(action)) note(request.data.id, [action.data.promise]);
+        // As when it is leased: what is on its branch. An execution that continues it is on one of its own.
+        if (isSuccess(action) && action.data.promise.tags["resonate:branch"] === request.data.id)
+          note(request.data.id, [action.data.promise]);
       }
       if (
         request.kind === "task.suspend" ||

@@ -1,7 +1,7 @@
 import { type Context, Never, type PromiseRecord } from "@resonatehq/sdk";
 import type { History } from "../resonate/history.ts";
 import { sleep } from "../resonate/sleep.ts";
-import { countTakeovers, isNote, LEASE_TAG } from "./takeovers.ts";
+import { isMark, LEASE_TAG, type Takeovers } from "./takeovers.ts";
 import { tell } from "./telemetry.ts";
 
 /** Tag of a step's promise: its idempotency key. */
@@ -10,13 +10,6 @@ export const KEY_TAG = "idempotency-key";
 export const WORKER_TAG = "begun-by";
 /** Tag of a durable sleep, the SDK's own. */
 const TIMER_TAG = "resonate:timer";
-
-/** A step was taken over unfinished again and again: it most likely kills the process it runs in. */
-class PoisonError extends Error {
-  readonly code = "POISON";
-  readonly canRetry = false;
-  override name = "PoisonError";
-}
 
 /** The SDK shows a step under the name of its function. */
 const named = <F extends () => unknown>(name: string, work: F): F =>
@@ -27,7 +20,8 @@ export interface CheckpointOptions {
   readonly lasting: { readonly timeout: number; readonly target: string };
   /** What the server has recorded of the executions that run here. */
   readonly history: Pick<History, "leaseOf" | "find" | "idsOf">;
-  /** How often a step is taken over unfinished before it has failed. */
+  readonly takeovers: Pick<Takeovers, "run">;
+  /** How often a step may be begun without an end before it has failed. */
   readonly maxTakeovers: number;
   /** The name of this worker. */
   readonly worker: string;
@@ -40,13 +34,13 @@ export interface Checkpoints {
   /**
    * Runs `work` as a step, or gives its result from the checkpoint. `step` and `key` name it.
    *
-   * @param mayTakeOver how often it is taken over unfinished before it has failed
+   * @param maxBegun how often it may be begun without an end before it has failed
    */
   run<R>(
     step: string,
     key: string,
     work: () => Promise<R>,
-    mayTakeOver?: number,
+    maxBegun?: number,
   ): Generator<unknown, R, unknown>;
   sleep(ms: number): Generator<unknown, void, unknown>;
   /**
@@ -65,7 +59,7 @@ export interface Checkpoints {
  */
 export const createCheckpoints = (
   ctx: Context,
-  { lasting, history, maxTakeovers, worker, messageId }: CheckpointOptions,
+  { lasting, history, takeovers, maxTakeovers, worker, messageId }: CheckpointOptions,
 ): Checkpoints => {
   // Retries are the step runner's: the SDK could not tell an outage from a failure.
   const once = ctx.options({ ...lasting, retryPolicy: new Never() });
@@ -90,18 +84,14 @@ export const createCheckpoints = (
   function* leave(what: string) {
     const left = history
       .idsOf(ctx.id)
-      .find((promiseId) => !passed.has(promiseId) && !isNote(history.find(ctx.id, promiseId)));
+      .find((promiseId) => !passed.has(promiseId) && !isMark(history.find(ctx.id, promiseId)));
     if (left !== undefined) yield* stop(what, history.find(ctx.id, left));
   }
 
   return {
-    *run<R>(step: string, key: string, work: () => Promise<R>, mayTakeOver = maxTakeovers) {
-      const guarded = named(step, async () => {
-        const takeovers = countTakeovers(history, ctx.id, call.id);
-        if (takeovers < mayTakeOver) return work();
-        throw new PoisonError(
-          `step ${key} was begun ${takeovers} times and never came to an end: it may kill its worker`,
-        );
+    *run<R>(step: string, key: string, work: () => Promise<R>, maxBegun = maxTakeovers) {
+      const guarded = named(step, async (): Promise<R> => {
+        return takeovers.run({ executionId: ctx.id, promiseId: call.id, key, maxBegun }, work);
       });
       const call = ctx.run(guarded, {
         ...once,

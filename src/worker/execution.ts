@@ -21,7 +21,8 @@ export const executionName = (job: string, topic: string): string => `${job}:${t
 /** The step that sends the message of a failed execution to the dead letters. */
 export const DEAD_LETTER_STEP = "enqueueDeadLetter";
 
-export interface ExecutionOptions extends Pick<CheckpointOptions, "history" | "maxTakeovers" | "worker"> {
+export interface ExecutionOptions
+  extends Pick<CheckpointOptions, "history" | "takeovers" | "maxTakeovers" | "worker"> {
   readonly job: string;
   /** Under which the execution is registered at the SDK, and continues itself. */
   readonly name: string;
@@ -65,8 +66,7 @@ const asKept = (thrown: unknown): Error => {
  * job's. Registered at the SDK under `name`.
  */
 export const createExecution = (options: ExecutionOptions) => {
-  const { job, name, steps, workflow, runner, history, maxTakeovers, worker, target, sendDeadLetter } =
-    options;
+  const { job, name, steps, workflow, runner, target, sendDeadLetter } = options;
   const names = new Map(Object.entries(steps).map(([own, step]) => [step, own]));
 
   return function* execution(ctx: Context, text: string): Generator<unknown, unknown, unknown> {
@@ -76,7 +76,7 @@ export const createExecution = (options: ExecutionOptions) => {
     // The target everywhere, though a step runs where its execution does: without one the SDK tries to read its default
     // as a URL, and throws and catches an error for that.
     const lasting = { timeout: NEVER_MS, target };
-    const checkpoints = createCheckpoints(ctx, { lasting, history, maxTakeovers, worker, messageId: id });
+    const checkpoints = createCheckpoints(ctx, { ...options, lasting, messageId: id });
 
     const nextKey = (step: string): string => {
       const call = calls[step] ?? 0;

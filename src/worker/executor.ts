@@ -17,7 +17,7 @@ import { watchServer } from "./server-watch.ts";
 import { claimGroup, reportElsewhere, SERVICE_TAG } from "./service.ts";
 import type { WorkerSettings } from "./settings.ts";
 import { createStepRunner, type StepRunner } from "./step.ts";
-import { noteHandBack } from "./takeovers.ts";
+import { createTakeovers } from "./takeovers.ts";
 
 export interface ExecutorOptions {
   readonly job: AnyJob;
@@ -84,8 +84,7 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
     logger,
     log,
     assertFit: claim,
-    beforeRelease: (send, lease) =>
-      noteHandBack({ send, history: connection.history, maxTakeovers: settings.STEP_MAX_TAKEOVERS }, lease),
+    beforeRelease: (lease) => takeovers.clear(lease),
     transport: options.transport,
     onReconnected: () => void tryBeginLostAgain({ send: connection.send, begin, inFlight, log }),
     onAnswer: (request, response, ms) => {
@@ -102,6 +101,7 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
       }
     },
   });
+  const takeovers = createTakeovers({ send: connection.send, history: connection.history });
   const tellOfExecutions = createExecutionEvents({
     worker: name,
     find: (id, promiseId) => connection.history.find(id, promiseId),
@@ -141,6 +141,7 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
       workflow: job.createWorkflow(steps, settings),
       runner,
       history: connection.history,
+      takeovers,
       maxTakeovers: settings.STEP_MAX_TAKEOVERS,
       worker: name,
       target: connection.anycast,
