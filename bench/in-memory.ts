@@ -127,6 +127,7 @@ export const executeOurs = (batches: number, batchesPerSegment: number): Promise
         log: silentLog,
       }),
       history,
+      takeovers: { run: (_step, work) => work() },
       maxTakeovers: 5,
       worker: "1",
       target,

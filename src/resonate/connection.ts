@@ -13,7 +13,7 @@ import { createEvents, type Events } from "./events.ts";
 import { createHandOver, type HandOver } from "./hand-over.ts";
 import { createHistory, type History } from "./history.ts";
 import { createHttpSend, type HttpSend } from "./http-send.ts";
-import { keepLeases } from "./leases.ts";
+import { keepLeases, type Lease } from "./leases.ts";
 import { isPulse, watchLiveness } from "./liveness.ts";
 import { createPauses } from "./pauses.ts";
 import { failOnRefusal } from "./refusals.ts";
@@ -40,6 +40,8 @@ export interface ConnectionOptions {
   readonly onReconnected?: () => void;
   /** Throws when the server refuses what every worker asks of it. */
   readonly assertFit: (send: Send) => Promise<void>;
+  /** Called before a lease is given up, which it is whatever becomes of this. */
+  readonly beforeRelease?: (lease: Lease) => Promise<void>;
   /** In place of HTTP to `url`. */
   readonly transport?: Transport | undefined;
 }
@@ -61,7 +63,7 @@ export interface Connection extends Network, Pick<HandOver, "drain" | "handBack"
  */
 export const connect = (options: ConnectionOptions): Connection => {
   const { access, group, pid, ttl, logger, log, assertFit } = options;
-  const { onAnswer = () => {}, onReconnected = () => {} } = options;
+  const { onAnswer = () => {}, onReconnected = () => {}, beforeRelease = async () => {} } = options;
   const { events, http } = options.transport ?? {
     events: createEvents({ access, group, pid, logger }),
     http: createHttpSend({ access, logger }),
@@ -88,10 +90,13 @@ export const connect = (options: ConnectionOptions): Connection => {
     }
   };
   const leases = keepLeases({ send: watched }, { pid, ttl, logger });
-  const handOver = createHandOver(
-    { ...leases, send: failOnRefusal(leases.send, () => assertFit(http.send)) },
-    events,
-  );
+  const refusing = failOnRefusal(leases.send, () => assertFit(http.send));
+  const send: Send = async (typed) => {
+    const request: Request = typed;
+    if (request.kind === "task.release") await beforeRelease(request.data).catch(() => {});
+    return refusing(typed);
+  };
+  const handOver = createHandOver({ ...leases, send }, events);
   const opened = new DisposableStack();
   opened.defer(() => http[Symbol.dispose]());
   return {

@@ -21,7 +21,7 @@ export interface History {
 }
 
 /**
- * Notes what comes along when an execution is leased: the SDK matches steps by position alone (coroutine.js of
+ * Notes what comes along when an execution is leased, and what it does from then on: the SDK matches steps by position alone (coroutine.js of
  * @resonatehq/sdk 0.11.5) and shows nobody what was recorded there, or how often the execution changed hands.
  */
 export const createHistory = (): History => {
@@ -39,6 +39,12 @@ export const createHistory = (): History => {
         if (task?.state !== "acquired") return;
         executions.set(task.id, { lease: task.version, promises: new Map() });
         note(task.id, preload ?? []);
+      }
+      if (request.kind === "task.fence" && response.kind === "task.fence" && isSuccess(response)) {
+        const { action } = response.data;
+        // As when it is leased: what is on its branch. An execution that continues it is on one of its own.
+        if (isSuccess(action) && action.data.promise.tags["resonate:branch"] === request.data.id)
+          note(request.data.id, [action.data.promise]);
       }
       if (
         request.kind === "task.suspend" ||

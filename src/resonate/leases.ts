@@ -20,7 +20,7 @@ export interface LeaseOptions {
 }
 
 /** A task, and how often it has been leased: the server counts its version up with each lease. */
-interface Lease {
+export interface Lease {
   readonly id: string;
   readonly version: number;
 }

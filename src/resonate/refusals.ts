@@ -24,18 +24,14 @@ const codec = new Codec();
 
 /** The refusal in an answer to a request under a lease, if it is one: of the request, or of the action in it. */
 const findRefusal = (response: Response): RefusedError | undefined => {
-  if (response.kind === "task.fence" && isSuccess(response)) {
-    const { head, data } = response.data.action;
-    return isRefusal(head.status) ? new RefusedError(head.status, String(data)) : undefined;
-  }
-  return isRefusal(response.head.status)
-    ? new RefusedError(response.head.status, String(response.data))
-    : undefined;
+  const { head, data } =
+    response.kind === "task.fence" && isSuccess(response) ? response.data.action : response;
+  return isRefusal(head.status) ? new RefusedError(head.status, String(data)) : undefined;
 };
 
 /**
- * Makes a failed execution of one that the server refuses to go on with: else the SDK (0.11.5) hands it back, the
- * server hands it out again, and so on for ever.
+ * Makes a failed execution of one that the server refuses to go on with, or something before the server: else the SDK
+ * (0.11.5) hands it back, the server hands it out again, and so on for ever.
  *
  * A step or sleep that may not begin has failed as if it had run: the workflow sees the refusal as its error. A result
  * that may not be stored is replaced by the refusal, so that the step has failed on every replay, too.
@@ -46,20 +42,14 @@ const findRefusal = (response: Response): RefusedError | undefined => {
 export const failOnRefusal = (send: Send, assertFit: () => Promise<void>): Send => {
   const failed = (refusal: RefusedError) => ({ state: "rejected" as const, value: codec.encode(refusal) });
 
-  const retold: Send = async (typed) => {
-    const request: Request = typed;
-    const response = await send(typed);
-    const refusal = findRefusal(response);
-    if (refusal === undefined || (request.kind !== "task.fulfill" && request.kind !== "task.fence"))
-      return response;
+  /** What stands for the answer to a request that was refused. */
+  const answer = async (request: Request, refusal: RefusedError): Promise<Response | undefined> => {
+    if (request.kind !== "task.fulfill" && request.kind !== "task.fence") return;
     await assertFit();
     if (request.kind === "task.fulfill") {
       const { action } = request.data;
-      await send({
-        ...request,
-        data: { ...request.data, action: { ...action, data: { ...action.data, ...failed(refusal) } } },
-      });
-      return response;
+      const data = { ...action.data, ...failed(refusal) };
+      return send({ ...request, data: { ...request.data, action: { ...action, data } } });
     }
     const { action } = request.data;
     if (action.kind === "promise.settle") {
@@ -71,15 +61,22 @@ export const failOnRefusal = (send: Send, assertFit: () => Promise<void>): Send 
     const { id, param, tags, timeoutAt } = action.data;
     const now = Date.now();
     const promise = { id, param, tags, timeoutAt, createdAt: now, settledAt: now, ...failed(refusal) };
-    const answer: Response = {
-      kind: "task.fence",
-      head: { ...response.head, status: 200 },
-      data: {
-        action: { kind: "promise.create", head: { ...response.head, status: 200 }, data: { promise } },
-        preload: [],
-      },
-    };
-    return answer as typeof response;
+    const { corrId, version } = request.head;
+    const head = { corrId, version, status: 200 as const };
+    const created = { kind: "promise.create" as const, head, data: { promise } };
+    return { kind: "task.fence", head, data: { action: created, preload: [] } };
   };
-  return retold;
+
+  return async (typed) => {
+    // What stands before the server refuses in words of its own, which are thrown.
+    const outcome = await send(typed).catch((error: unknown) => {
+      if (error instanceof RefusedError) return error;
+      throw error;
+    });
+    const refusal = outcome instanceof RefusedError ? outcome : findRefusal(outcome);
+    const instead = refusal && (await answer(typed, refusal));
+    if (instead !== undefined) return instead as Exclude<typeof outcome, RefusedError>;
+    if (outcome instanceof RefusedError) throw outcome;
+    return outcome;
+  };
 };

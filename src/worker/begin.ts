@@ -100,9 +100,10 @@ export const createBegin = ({ name, beginRun, assertFit }: BeginOptions): Beginn
     const isTaken = status === 422 || judge(found).outcome === "taken";
     if (isTaken)
       return { outcome: "taken", service: found.promise?.tags[SERVICE_TAG], ended: async () => {} };
-    if (status === undefined ? !isOwnFault(error) : !isRefusal(status)) throw error;
+    if (!(error instanceof RefusedError) && (status === undefined ? !isOwnFault(error) : !isRefusal(status)))
+      throw error;
     await assertFit();
-    throw new RefusedError(status ?? 0, error.message);
+    throw error instanceof RefusedError ? error : new RefusedError(status ?? 0, error.message);
   };
 
   return {

@@ -2,23 +2,15 @@ import { type Context, Never, type PromiseRecord } from "@resonatehq/sdk";
 import type { History } from "../resonate/history.ts";
 import { sleep } from "../resonate/sleep.ts";
 import { describe, toError } from "../support/errors.ts";
+import { isMark, LEASE_TAG, type Takeovers } from "./takeovers.ts";
 import { tell } from "./telemetry.ts";
 
 /** Tag of a step's promise: its idempotency key. */
 export const KEY_TAG = "idempotency-key";
-/** Tag of a step's promise: which of the execution's leases began it. */
-const LEASE_TAG = "begun-under-lease";
 /** Tag of a step's promise: the worker that began it. */
 export const WORKER_TAG = "begun-by";
 /** Tag of a durable sleep, the SDK's own. */
 const TIMER_TAG = "resonate:timer";
-
-/** A step was taken over unfinished again and again: it most likely kills the process it runs in. */
-class PoisonError extends Error {
-  readonly code = "POISON";
-  readonly canRetry = false;
-  override name = "PoisonError";
-}
 
 /** The SDK shows a step under the name of its function. */
 const named = <F extends () => unknown>(name: string, work: F): F =>
@@ -35,7 +27,8 @@ export interface CheckpointOptions {
   readonly lasting: { readonly timeout: number; readonly target: string };
   /** What the server has recorded of the executions that run here. */
   readonly history: Pick<History, "leaseOf" | "find" | "idsOf">;
-  /** How often a step is taken over unfinished before it has failed. */
+  readonly takeovers: Pick<Takeovers, "run">;
+  /** How often a step may be begun without an end before it has failed. */
   readonly maxTakeovers: number;
   /** The name of this worker. */
   readonly worker: string;
@@ -45,11 +38,23 @@ export interface CheckpointOptions {
 
 /** The checkpoints of one execution. */
 export interface Checkpoints {
-  /** Runs `work` as a step, or gives its result from the checkpoint. `step` and `key` name it. */
-  run<R>(step: string, key: string, work: () => Promise<R>): Generator<unknown, R, unknown>;
+  /**
+   * Runs `work` as a step, or gives its result from the checkpoint. `step` and `key` name it.
+   *
+   * @param maxBegun how often it may be begun without an end before it has failed
+   */
+  run<R>(
+    step: string,
+    key: string,
+    work: () => Promise<R>,
+    maxBegun?: number,
+  ): Generator<unknown, R, unknown>;
   sleep(ms: number): Generator<unknown, void, unknown>;
-  /** To be called when the workflow has come to its end. */
-  end(): Generator<unknown, void, unknown>;
+  /**
+   * Holds the workflow to it that all that is recorded was passed. To be called when it comes to its end, or goes on in
+   * a fresh execution; `what` says which.
+   */
+  leave(what: string): Generator<unknown, void, unknown>;
 }
 
 /**
@@ -61,7 +66,7 @@ export interface Checkpoints {
  */
 export const createCheckpoints = (
   ctx: Context,
-  { lasting, history, maxTakeovers, worker, messageId }: CheckpointOptions,
+  { lasting, history, takeovers, maxTakeovers, worker, messageId }: CheckpointOptions,
 ): Checkpoints => {
   // Retries are the step runner's: the SDK could not tell an outage from a failure.
   const once = ctx.options({ ...lasting, retryPolicy: new Never() });
@@ -79,22 +84,24 @@ export const createCheckpoints = (
   function* pass(promiseId: string, what: string, isSame: (promise: PromiseRecord) => boolean) {
     passed.add(promiseId);
     const recorded = history.find(ctx.id, promiseId);
-    if (recorded !== undefined && !isSame(recorded)) yield* stop(what, recorded);
+    // Steps follow one another: what is new comes behind all that is recorded.
+    if (recorded === undefined) yield* leave(what);
+    else if (!isSame(recorded)) yield* stop(what, recorded);
+  }
+  function* leave(what: string) {
+    const left = history
+      .idsOf(ctx.id)
+      .find((promiseId) => !passed.has(promiseId) && !isMark(history.find(ctx.id, promiseId)));
+    if (left !== undefined) yield* stop(what, history.find(ctx.id, left));
   }
 
   return {
-    *run<R>(step: string, key: string, work: () => Promise<R>) {
-      const guarded = named(step, async () => {
-        const recorded = history.find(ctx.id, call.id);
-        const takeovers = recorded === undefined ? 0 : lease - Number(recorded.tags[LEASE_TAG]);
-        if (takeovers < maxTakeovers) {
-          return work().catch((error) => {
-            throw withCauses(toError(error));
-          });
-        }
-        throw new PoisonError(
-          `step ${key} was begun ${takeovers} times and never came to an end: it may kill its worker`,
-        );
+    *run<R>(step: string, key: string, work: () => Promise<R>, maxBegun = maxTakeovers) {
+      const guarded = named(step, async (): Promise<R> => {
+        const of = { executionId: ctx.id, promiseId: call.id, key, maxBegun };
+        return takeovers.run(of, work).catch((error) => {
+          throw withCauses(toError(error));
+        });
       });
       const call = ctx.run(guarded, {
         ...once,
@@ -108,9 +115,6 @@ export const createCheckpoints = (
       yield* pass(timer.id, "a sleep", ({ tags }) => tags[TIMER_TAG] === "true");
       yield* timer.wait();
     },
-    *end() {
-      const left = history.idsOf(ctx.id).find((promiseId) => !passed.has(promiseId));
-      if (left !== undefined) yield* stop("its end", history.find(ctx.id, left));
-    },
+    leave,
   };
 };

@@ -21,7 +21,8 @@ export const executionName = (job: string, topic: string): string => `${job}:${t
 /** The step that sends the message of a failed execution to the dead letters. */
 const DEAD_LETTER_STEP = "enqueueDeadLetter";
 
-export interface ExecutionOptions extends Pick<CheckpointOptions, "history" | "maxTakeovers" | "worker"> {
+export interface ExecutionOptions
+  extends Pick<CheckpointOptions, "history" | "takeovers" | "maxTakeovers" | "worker"> {
   readonly job: string;
   /** Under which the execution is registered at the SDK, and continues itself. */
   readonly name: string;
@@ -65,8 +66,7 @@ const asKept = (thrown: unknown): Error => {
  * job's. Registered at the SDK under `name`.
  */
 export const createExecution = (options: ExecutionOptions) => {
-  const { job, name, steps, workflow, runner, history, maxTakeovers, worker, target, sendDeadLetter } =
-    options;
+  const { job, name, steps, workflow, runner, target, sendDeadLetter } = options;
   const names = new Map(Object.entries(steps).map(([own, step]) => [step, own]));
 
   return function* execution(ctx: Context, text: string): Generator<unknown, unknown, unknown> {
@@ -76,7 +76,7 @@ export const createExecution = (options: ExecutionOptions) => {
     // The target everywhere, though a step runs where its execution does: without one the SDK tries to read its default
     // as a URL, and throws and catches an error for that.
     const lasting = { timeout: NEVER_MS, target };
-    const checkpoints = createCheckpoints(ctx, { lasting, history, maxTakeovers, worker, messageId: id });
+    const checkpoints = createCheckpoints(ctx, { ...options, lasting, messageId: id });
 
     const nextKey = (step: string): string => {
       const call = calls[step] ?? 0;
@@ -114,6 +114,7 @@ export const createExecution = (options: ExecutionOptions) => {
       },
       sleep: (ms) => checkpoints.sleep(ms),
       *continueAsNew<Args extends unknown[], R>(_workflow: unknown, ...args: Args) {
+        yield* checkpoints.leave("a fresh execution");
         const { original: _, ...rest } = envelope;
         const next = encodeEnvelope({ ...rest, calls, args });
         const { version } = ctx.info;
@@ -125,7 +126,7 @@ export const createExecution = (options: ExecutionOptions) => {
     try {
       const [input, ...rest] = envelope.args;
       const result = assertJson("the workflow", yield* workflow(context, input, ...rest));
-      yield* checkpoints.end();
+      yield* checkpoints.leave("its end");
       return result;
     } catch (error) {
       if (original !== undefined) {
@@ -138,8 +139,12 @@ export const createExecution = (options: ExecutionOptions) => {
           deadline,
           untilDone: true,
         };
-        yield* checkpoints.run(DEAD_LETTER_STEP, key, () =>
-          runner.run(call, () => sendDeadLetter(envelope, error)),
+        // Without a dead letter the message would be lost: this step never gives up.
+        yield* checkpoints.run(
+          DEAD_LETTER_STEP,
+          key,
+          () => runner.run(call, () => sendDeadLetter(envelope, error)),
+          Number.POSITIVE_INFINITY,
         );
       }
       throw asKept(error);

@@ -17,6 +17,7 @@ import { watchServer } from "./server-watch.ts";
 import { claimGroup, reportElsewhere, SERVICE_TAG } from "./service.ts";
 import { accessOf, type WorkerSettings } from "./settings.ts";
 import { createStepRunner, type StepRunner } from "./step.ts";
+import { createTakeovers } from "./takeovers.ts";
 import type { WorkerState } from "./telemetry.ts";
 
 export interface ExecutorOptions {
@@ -60,7 +61,11 @@ export interface Executor extends AsyncDisposable {
 export const startExecutor = async (options: ExecutorOptions): Promise<Executor> => {
   const { job, settings, name, effects, producer, untilReachable, log } = options;
   const topics = { source: settings.TOPIC_SOURCE, deadLetters: settings.TOPIC_DEAD_LETTERS };
-  const service = { name: executionName(job.name, topics.source), group: settings.RESONATE_GROUP };
+  const service = {
+    name: executionName(job.name, topics.source),
+    group: settings.RESONATE_GROUP,
+    version: job.version ?? 1,
+  };
   const ttl = settings.LEASE_TTL_MS;
   const logger = createResonateLogger(log);
   await using opened = new AsyncDisposableStack();
@@ -81,6 +86,7 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
     logger,
     log,
     assertFit: claim,
+    beforeRelease: (lease) => takeovers.clear(lease),
     transport: options.transport,
     onReconnected: () => void tryBeginLostAgain({ send: connection.send, begin, inFlight, log }),
     onAnswer: (request, response, ms) => {
@@ -97,6 +103,7 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
       }
     },
   });
+  const takeovers = createTakeovers({ send: connection.send, history: connection.history });
   const tellOfExecutions = createExecutionEvents({
     worker: name,
     find: (id, promiseId) => connection.history.find(id, promiseId),
@@ -136,12 +143,13 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
       workflow: job.createWorkflow(steps, settings),
       runner,
       history: connection.history,
+      takeovers,
       maxTakeovers: settings.STEP_MAX_TAKEOVERS,
       worker: name,
       target: connection.anycast,
       sendDeadLetter: createSendDeadLetter({ producer, job: job.name, topics, now: Date.now, log }),
     }),
-    { version: job.version ?? 1 },
+    { version: service.version },
   );
   void reportElsewhere(connection.send, service, log).catch(() => {});
 

@@ -59,3 +59,12 @@ export const joinGroup = ({ join, log }: MembershipOptions): Membership => {
     },
   };
 };
+
+/** The place of a worker that takes no messages: in no group. */
+export const outsideGroup = (): Membership => ({
+  joined: Promise.resolve(),
+  failed: new Promise(() => {}),
+  pause: () => {},
+  resume: () => {},
+  stop: async () => {},
+});

@@ -1,4 +1,5 @@
-import { isSuccess, type Send } from "@resonatehq/sdk";
+import { isSuccess, type PromiseRecord, type Send } from "@resonatehq/sdk";
+import { decodeCall } from "../resonate/call.ts";
 import { isRefusal } from "../resonate/refusals.ts";
 import { INTERNAL_ID, requestHead } from "../resonate/request.ts";
 import type { Log } from "../support/log.ts";
@@ -13,6 +14,8 @@ export interface Service {
   readonly name: string;
   /** Its worker group. */
   readonly group: string;
+  /** The version of its workflow. */
+  readonly version: number;
 }
 
 /** The server does not take what this version of the SDK sends. A retry cannot help. */
@@ -38,7 +41,10 @@ const encode = (value: unknown) => Buffer.from(JSON.stringify(value), "utf8").to
  * @throws {SettingsError} when another service has the group
  * @throws {UnfitServerError} when the server refuses such an id
  */
-export const claimGroup = async (send: Send, { name, group }: Service): Promise<void> => {
+export const claimGroup = async (
+  send: Send,
+  { name, group }: Pick<Service, "name" | "group">,
+): Promise<void> => {
   const id = claimId(group);
   const origin = `${INTERNAL_ID}groups`;
   const response = await send({
@@ -69,25 +75,40 @@ export const claimGroup = async (send: Send, { name, group }: Service): Promise<
   );
 };
 
+/** The worker group that an execution is addressed to. */
+const groupOf = ({ tags }: PromiseRecord): string | undefined => {
+  const group = /^poll:\/\/any@([^/]+)/.exec(tags["resonate:target"] ?? "")?.[1];
+  return group === undefined ? undefined : decodeURIComponent(group);
+};
+
 /**
- * Says how many executions of this service wait in other worker groups: after RESONATE_GROUP was changed nobody works
- * on them. Reads at most the first thousand.
+ * Says how many executions of this service wait for other workers than this one: in another worker group, after
+ * RESONATE_GROUP was changed, or for another version of the workflow. Reads at most the first thousand.
  */
-export const reportElsewhere = async (send: Send, { name, group }: Service, log: Log): Promise<void> => {
+export const reportElsewhere = async (
+  send: Send,
+  { name, group, version }: Service,
+  log: Log,
+): Promise<void> => {
   const found = await send({
     kind: "promise.search",
     head: requestHead(),
     data: { state: "pending", tags: { [SERVICE_TAG]: name }, limit: 1000 },
   });
   if (!isSuccess(found)) return;
-  const groups = found.data.promises.map(
-    ({ tags }) => /^poll:\/\/any@([^/]+)/.exec(tags["resonate:target"] ?? "")?.[1],
-  );
-  for (const [other, own] of Map.groupBy(groups, (one) => one)) {
-    if (other === undefined || decodeURIComponent(other) === group) continue;
-    const many = found.data.cursor === undefined ? `${own.length}` : `at least ${own.length}`;
+  const { promises, cursor } = found.data;
+  const count = ({ length }: PromiseRecord[]) =>
+    `${cursor === undefined ? "" : "at least "}${length} executions of ${name}`;
+  const byGroup = Map.groupBy(promises, groupOf);
+  for (const [other, own] of byGroup) {
+    if (other === undefined || other === group) continue;
     log.warn(
-      `${many} executions of ${name} wait in worker group ${other}: start a worker with RESONATE_GROUP=${other} to finish them`,
+      `${count(own)} wait in worker group ${other}: start a worker with RESONATE_GROUP=${other} to finish them`,
     );
+  }
+  const byVersion = Map.groupBy(byGroup.get(group) ?? [], ({ param }) => decodeCall(param).version);
+  for (const [other, own] of byVersion) {
+    if (other === version) continue;
+    log.warn(`${count(own)} wait for a worker of version ${other}, this one has version ${version}`);
   }
 };

@@ -7,6 +7,7 @@ import {
   type Env,
   httpUrl,
   integer,
+  matching,
   parseSettings,
   type Schema,
   type Setting,
@@ -91,11 +92,17 @@ export const commonSchema = {
     about: "Executions that a worker may have started and not yet seen end. Further messages wait in Kafka.",
   }),
   STEP_MAX_TAKEOVERS: integer(5, {
-    min: 1,
+    min: 2,
     max: 1_000_000,
     unit: "takeovers",
     about:
-      "How often a step is taken over unfinished before its message goes to the dead letters: it may kill its workers.",
+      "How often a step may be begun without an end before its message goes to the dead letters: it may kill its workers.",
+  }),
+  TAKE_MESSAGES: matching("yes", {
+    expected: "yes or no",
+    pattern: /^(yes|no)$/,
+    about:
+      "no: this worker only goes on with executions that were begun. For the old version of a changed workflow.",
   }),
   RETRY_DELAY_MS: milliseconds(
     1000,

@@ -14,7 +14,7 @@ import { createDispatch } from "./dispatch.ts";
 import { startExecutor } from "./executor.ts";
 import type { AnyJob } from "./job.ts";
 import { watchLag } from "./lag-watch.ts";
-import { joinGroup } from "./membership.ts";
+import { joinGroup, outsideGroup } from "./membership.ts";
 import { startProgressLog } from "./progress-log.ts";
 import { untilOpen, untilReachable } from "./reach.ts";
 import { accessOf, neededRights, parseJobSettings, schemaOf } from "./settings.ts";
@@ -140,7 +140,9 @@ const assemble = async ({ job, env, log, signal, random = Math.random }: WorkerO
   const quiet = createKafka(settings, { clientId: name, log, level: logLevel.NOTHING, retries: 1 });
   const lag = watchLag({ admin: quiet.admin(), groupId: settings.KAFKA_GROUP_ID, topic: topics.source });
   opened.defer(closing(async () => lag[Symbol.asyncDispose]()));
-  const membership = joinGroup({ join, log });
+  const takesMessages = settings.TAKE_MESSAGES === "yes";
+  if (!takesMessages) log.info("takes no messages: only goes on with executions that were begun");
+  const membership = takesMessages ? joinGroup({ join, log }) : outsideGroup();
   executor.onServer.lost = () => {
     log.warn(
       `no answer from the Resonate server for long: leaving consumer group ${settings.KAFKA_GROUP_ID}`,

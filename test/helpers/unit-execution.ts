@@ -59,6 +59,7 @@ export const startExecutions = (t: TestContext, { steps, workflow, input, ...opt
       ...runner,
     }),
     history,
+    takeovers: { run: (_step, work) => work() },
     maxTakeovers: 100,
     worker: "1",
     target,

@@ -205,6 +205,7 @@ test("a step that another worker takes over is called with the same key", async 
           log: silentLog,
         }),
         history: network.history,
+        takeovers: { run: (_step, work) => work() },
         maxTakeovers: 100,
         worker: String(index),
         target: network.anycast,
