@@ -84,6 +84,13 @@ export const connect = (options: ConnectionOptions): Connection => {
       throw error;
     }
   };
+  /** For requests that belong to no execution. */
+  const ownSend: Send = async (request) => {
+    const sentAt = Date.now();
+    const response = await http.send(request);
+    skew.onAnswer(response, sentAt);
+    return response;
+  };
   const leases = keepLeases({ send: watched }, { pid, ttl, logger });
   const handOver = createHandOver(
     { ...leases, send: failOnRefusal(leases.send, () => assertFit(http.send)) },
@@ -92,12 +99,14 @@ export const connect = (options: ConnectionOptions): Connection => {
   const opened = new DisposableStack();
   opened.defer(() => http[Symbol.dispose]());
   return {
-    unicast: events.unicast,
+    get unicast() {
+      return events.unicast;
+    },
     anycast: events.anycast,
     match: (target) => events.match(target),
     init: async () => {
       await events.init();
-      opened.use(watchLiveness({ send: watched, events, pid, logger }));
+      opened.use(watchLiveness({ send: ownSend, events, pid, logger }));
     },
     stop: async () => {
       leases.stop();
@@ -123,11 +132,13 @@ export const connect = (options: ConnectionOptions): Connection => {
   };
 };
 
-/** The id of an execution whose end passes in an answer, if one does. */
+/** The id of an execution whose end passes in an answer, or that is seen there to have ended. */
 export const endedIn = (request: Request, response: Response): string | undefined => {
   if (!isSuccess(response)) return;
   if (request.kind === "task.fulfill") return request.data.id;
   if (response.kind === "task.create" && response.data.task?.state === "fulfilled")
     return response.data.task.id;
+  if (response.kind === "promise.register_listener" && response.data.promise.state !== "pending")
+    return response.data.promise.id;
   return;
 };
