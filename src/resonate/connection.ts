@@ -49,7 +49,7 @@ export interface ConnectionOptions {
 export interface Connection extends Network, Pick<HandOver, "drain" | "handBack"> {
   /** Whether an execution runs here, under a lease that is kept. */
   holds(executionId: string): boolean;
-  readonly history: Pick<History, "leaseOf" | "find" | "idsOf">;
+  readonly history: Pick<History, "leaseOf" | "find" | "handBacksSince" | "idsOf">;
 }
 
 /**

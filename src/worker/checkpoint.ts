@@ -34,7 +34,7 @@ export interface CheckpointOptions {
   /** Of all promises of the execution. */
   readonly lasting: { readonly timeout: number; readonly target: string };
   /** What the server has recorded of the executions that run here. */
-  readonly history: Pick<History, "leaseOf" | "find" | "idsOf">;
+  readonly history: Pick<History, "leaseOf" | "find" | "handBacksSince" | "idsOf">;
   /** How often a step is taken over unfinished before it has failed. */
   readonly maxTakeovers: number;
   /** The name of this worker. */
@@ -86,7 +86,8 @@ export const createCheckpoints = (
     *run<R>(step: string, key: string, work: () => Promise<R>) {
       const guarded = named(step, async () => {
         const recorded = history.find(ctx.id, call.id);
-        const takeovers = recorded === undefined ? 0 : lease - Number(recorded.tags[LEASE_TAG]);
+        const begunUnder = Number(recorded?.tags[LEASE_TAG] ?? lease);
+        const takeovers = lease - begunUnder - history.handBacksSince(ctx.id, begunUnder);
         if (takeovers < maxTakeovers) {
           return work().catch((error) => {
             throw withCauses(toError(error));

@@ -317,7 +317,12 @@ suite("lost host", { concurrency: 3, timeout: 240_000 }, () => {
   });
 
   test("mode 52: one worker alone loses the broker: its executions that need it end at one that has it, those asleep are not touched", async (t) => {
-    const scene = await setDeletionScene(t, { BATCH_PAUSE_MS: "40000", LEASE_TTL_MS: String(LEASE_MS) });
+    const scene = await setDeletionScene(t, {
+      BATCH_PAUSE_MS: "40000",
+      LEASE_TTL_MS: String(LEASE_MS),
+      // What is handed back in an outage has not killed its worker.
+      STEP_MAX_TAKEOVERS: "1",
+    });
     const broker = await silentBroker(scene);
     const desk = scene.resources.use(await startResonateProxy(scene.proxy.url));
     const cutOff = await scene.startWorker({ RESONATE_URL: desk.url, KAFKA_BROKERS: broker.brokers });
