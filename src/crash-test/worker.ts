@@ -43,7 +43,7 @@ export const startTestWorker = (world: World, pid: string): TestWorker => {
       match: (target) => `poll://any@${target}`,
       init: async () => {},
       stop: async () => {},
-      reconnect: () => {},
+      reconnect: () => false,
       onReconnected: () => {},
       onReceive: (callback) => void callbacks.push(callback),
     },

@@ -54,7 +54,7 @@ export interface Connection extends Network, Pick<HandOver, "drain" | "handBack"
   readonly leases: number;
   /** See `ClockSkew.ms`. */
   readonly clockSkewMs: number | undefined;
-  readonly history: Pick<History, "leaseOf" | "find" | "idsOf">;
+  readonly history: Pick<History, "leaseOf" | "find" | "handBacksSince" | "idsOf">;
 }
 
 /**
@@ -89,6 +89,13 @@ export const connect = (options: ConnectionOptions): Connection => {
       throw error;
     }
   };
+  /** For requests that belong to no execution. */
+  const ownSend: Send = async (request) => {
+    const sentAt = Date.now();
+    const response = await http.send(request);
+    skew.onAnswer(response, sentAt);
+    return response;
+  };
   const leases = keepLeases({ send: watched }, { pid, ttl, logger });
   const refusing = failOnRefusal(leases.send, () => assertFit(http.send));
   const send: Send = async (typed) => {
@@ -100,12 +107,14 @@ export const connect = (options: ConnectionOptions): Connection => {
   const opened = new DisposableStack();
   opened.defer(() => http[Symbol.dispose]());
   return {
-    unicast: events.unicast,
+    get unicast() {
+      return events.unicast;
+    },
     anycast: events.anycast,
     match: (target) => events.match(target),
     init: async () => {
       await events.init();
-      opened.use(watchLiveness({ send: watched, events, pid, logger }));
+      opened.use(watchLiveness({ send: ownSend, events, pid, logger }));
     },
     stop: async () => {
       leases.stop();
@@ -137,11 +146,13 @@ export const connect = (options: ConnectionOptions): Connection => {
   };
 };
 
-/** The id of an execution whose end passes in an answer, if one does. */
+/** The id of an execution whose end passes in an answer, or that is seen there to have ended. */
 export const endedIn = (request: Request, response: Response): string | undefined => {
   if (!isSuccess(response)) return;
   if (request.kind === "task.fulfill") return request.data.id;
   if (response.kind === "task.create" && response.data.task?.state === "fulfilled")
     return response.data.task.id;
+  if (response.kind === "promise.register_listener" && response.data.promise.state !== "pending")
+    return response.data.promise.id;
   return;
 };

@@ -24,8 +24,14 @@ export interface EventsOptions {
 
 /** Receives the executions a server has for this worker. */
 export interface Events extends HttpAdapter {
-  /** Opens another stream before it leaves the present one. For one that has fallen silent. */
-  reconnect(): void;
+  /** The address of the present stream. */
+  readonly unicast: string;
+  /**
+   * Opens another stream before it leaves the present one. For one that has fallen silent.
+   *
+   * @returns false when another one is being opened already
+   */
+  reconnect(): boolean;
   /** Called whenever a stream has been opened after the first. */
   onReconnected: () => void;
 }
@@ -39,7 +45,16 @@ export interface Events extends HttpAdapter {
 export const createEvents = ({ access, group, pid, logger }: EventsOptions): Events => {
   const { url } = access;
   const ownGroup = encodeURIComponent(group);
-  const own = `${ownGroup}/${encodeURIComponent(pid)}`;
+  let streams = 0;
+  /**
+   * Each stream has a name of its own: the server sends to the first connection of a name for as long as it believes
+   * it open, and so would go on sending to one that is dead.
+   */
+  const nameNext = () => {
+    streams += 1;
+    return `${ownGroup}/${encodeURIComponent(streams === 1 ? pid : `${pid}~${streams}`)}`;
+  };
+  let own = nameNext();
   const callbacks: ((message: Message) => void)[] = [];
   const stopped = new AbortController();
   let opened = false;
@@ -59,13 +74,13 @@ export const createEvents = ({ access, group, pid, logger }: EventsOptions): Eve
     }
   };
 
-  const accept = async (stream: AbortController): Promise<IncomingMessage> => {
+  const accept = async (stream: AbortController, name: string): Promise<IncomingMessage> => {
     const late = () =>
       stream.abort(new Error(`expected events from ${url} within ${ACCEPT_TIMEOUT_MS} ms, got no answer`));
     const timer = setTimeout(late, ACCEPT_TIMEOUT_MS);
     try {
       const signal = AbortSignal.any([stopped.signal, stream.signal]);
-      const response = await get(access, `/poll/${own}`, signal);
+      const response = await get(access, `/poll/${name}`, signal);
       if (response.statusCode === 200) return response;
       response.destroy();
       throw (
@@ -82,10 +97,12 @@ export const createEvents = ({ access, group, pid, logger }: EventsOptions): Eve
   /** Reads a stream to its end. Resolves when another one has taken its place, and else rejects. */
   const listen = async (): Promise<void> => {
     const stream = new AbortController();
-    const response = await accept(stream);
+    const name = opened ? nameNext() : own;
+    const response = await accept(stream, name);
     response.socket.setKeepAlive(true, KEEP_ALIVE_MS);
     const replaced = present;
     present = stream;
+    own = name;
     isOpening = false;
     // What is under way to the one before is still read.
     if (replaced) setTimeout(() => replaced.abort(), OVERLAP_MS);
@@ -106,8 +123,8 @@ export const createEvents = ({ access, group, pid, logger }: EventsOptions): Eve
     throw new Error(`the server at ${url} closed the connection`);
   };
 
-  const keepOpen = () => {
-    if (isOpening) return;
+  const keepOpen = (): boolean => {
+    if (isOpening) return false;
     isOpening = true;
     const onFailure = (error: unknown) => {
       isOpening = true;
@@ -116,15 +133,18 @@ export const createEvents = ({ access, group, pid, logger }: EventsOptions): Eve
     retryUntilDone(listen, { signal: stopped.signal, onFailure, maxDelayMs: MAX_RECONNECT_MS }).catch(
       () => {},
     );
+    return true;
   };
 
   const events: Events = {
-    unicast: `poll://uni@${own}`,
+    get unicast() {
+      return `poll://uni@${own}`;
+    },
     // Any worker of the group, not this one first: the server would go on sending a lost worker's executions to it for
     // as long as it believes the connection open, and it writes nothing that would tell it otherwise.
     anycast: `poll://any@${ownGroup}`,
     match: (target) => `poll://any@${target}`,
-    init: async () => keepOpen(),
+    init: async () => void keepOpen(),
     stop: async () => stopped.abort(),
     onReceive: (callback) => {
       callbacks.push(callback);

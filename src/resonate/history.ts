@@ -1,4 +1,5 @@
 import { isRedirect, isSuccess, type PromiseRecord, type Request, type Response } from "@resonatehq/sdk";
+import { HANDED_BACK_TAG } from "./request.ts";
 
 /** What the server has recorded of one execution that runs here. */
 interface Recorded {
@@ -16,7 +17,9 @@ export interface History {
   leaseOf(executionId: string): number;
   /** What stands recorded under a promise id of an execution. */
   find(executionId: string, promiseId: string): PromiseRecord | undefined;
-  /** The promise ids recorded of an execution. */
+  /** How often an execution was handed back unharmed, under the lease `lease` and later ones. */
+  handBacksSince(executionId: string, lease: number): number;
+  /** The promise ids recorded of an execution's way: its steps and sleeps. */
   idsOf(executionId: string): string[];
 }
 
@@ -31,6 +34,8 @@ export const createHistory = (): History => {
     const recorded = executions.get(executionId);
     for (const promise of promises) recorded?.promises.set(promise.id, promise);
   };
+
+  const promisesOf = (executionId: string) => [...(executions.get(executionId)?.promises.values() ?? [])];
 
   return {
     onAnswer: (request, response) => {
@@ -59,6 +64,11 @@ export const createHistory = (): History => {
     },
     leaseOf: (executionId) => executions.get(executionId)?.lease ?? 1,
     find: (executionId, promiseId) => executions.get(executionId)?.promises.get(promiseId),
-    idsOf: (executionId) => [...(executions.get(executionId)?.promises.keys() ?? [])],
+    handBacksSince: (executionId, lease) =>
+      promisesOf(executionId).filter(({ tags }) => Number(tags[HANDED_BACK_TAG]) >= lease).length,
+    idsOf: (executionId) =>
+      promisesOf(executionId)
+        .filter(({ tags }) => tags[HANDED_BACK_TAG] === undefined)
+        .map(({ id }) => id),
   };
 };

@@ -64,14 +64,14 @@ export const createHttpSend = ({ access, logger, timeoutMs = TIMEOUT_MS }: HttpS
   const open = url.startsWith("https:") ? httpsRequest : httpRequest;
   const options = { ...urlToHttpOptions(new URL(url)), method: "POST" };
 
-  /** Resolves with the response's head; `again` once more where the server had closed an idle connection. */
-  const exchange = async (body: string, own: Agent, signal: AbortSignal, again: boolean) => {
+  /** Resolves with the response's head. Where an idle connection had been closed, once more over a new one. */
+  const exchange = async (body: string, own: Agent | false, signal: AbortSignal) => {
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
     const headers = { "content-type": "application/json", ...authorize(token) };
     const request = open({ ...options, headers, agent: own, signal }, resolve);
     request.on("error", (error: NodeJS.ErrnoException) => {
       const wasClosed = request.reusedSocket && (error.code === "ECONNRESET" || error.code === "EPIPE");
-      if (again && wasClosed) exchange(body, own, signal, false).then(resolve, reject);
+      if (wasClosed) exchange(body, false, signal).then(resolve, reject);
       else reject(toAccessError(error));
     });
     request.end(body);
@@ -83,7 +83,7 @@ export const createHttpSend = ({ access, logger, timeoutMs = TIMEOUT_MS }: HttpS
     const late = () => overdue.abort(new Error(`no answer within ${timeoutMs} ms`));
     const timeout = setTimeout(late, timeoutMs);
     try {
-      const response = await exchange(body, own, overdue.signal, true);
+      const response = await exchange(body, own, overdue.signal);
       const { statusCode: status = 0 } = response;
       const answer = await text(response);
       if (PROTOCOL_STATUSES.has(status)) return JSON.parse(answer);

@@ -15,3 +15,6 @@ export const INTERNAL_ID = "\u001f";
 
 /** Begins the ids of promises by which a worker notices that it is still sent messages: see liveness.ts. */
 export const PULSE_ID = `${INTERNAL_ID}pulse${INTERNAL_ID}`;
+
+/** Tag of a promise that notes that an execution was handed back unharmed: the lease under which it was. */
+export const HANDED_BACK_TAG = "handed-back-under-lease";

@@ -29,7 +29,10 @@ export interface Begun {
   readonly service?: string | undefined;
   /** What the execution failed with. */
   readonly error?: unknown;
-  /** Resolves or rejects once the execution has ended, wherever it runs. Costs a request. */
+  /**
+   * Resolves or rejects once the execution has ended, wherever it runs. Costs a request. Does neither where the server
+   * does not tell of its end, because it has lost it: see lost-executions.ts.
+   */
   ended(): Promise<unknown>;
 }
 
@@ -63,11 +66,22 @@ interface Found {
 }
 
 const codec = new Codec();
+const NEVER = new Promise<never>(() => {});
 
 /** The status that the server gave, in an error of the SDK (exceptions.js of 0.11.5, which exports no class). */
 const statusOf = (error: Error): number | undefined => {
   const found = "serverError" in error ? error.serverError : undefined;
   return found !== null && typeof found === "object" && "code" in found ? Number(found.code) : undefined;
+};
+
+/** What an execution ends with; a server's refusal to tell of its end is none. */
+const untilEnded = async (result: Promise<unknown>): Promise<unknown> => {
+  try {
+    return await result;
+  } catch (error) {
+    if (statusOf(toError(error)) !== undefined) return NEVER;
+    throw error;
+  }
 };
 
 /** An error of the SDK itself: what it cannot encode, decode or find will not change. */
@@ -119,7 +133,7 @@ export const createBegin = ({ name, beginRun, assertFit }: BeginOptions): Beginn
       const found: Found = { id };
       try {
         const handle = await asking.run(found, () => beginRun(id, text));
-        return { ...judge(found), ended: () => handle.result() };
+        return { ...judge(found), ended: () => untilEnded(handle.result()) };
       } catch (error) {
         return await judgeFailure(found, error);
       }

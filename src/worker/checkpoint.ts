@@ -26,7 +26,7 @@ export interface CheckpointOptions {
   /** Of all promises of the execution. */
   readonly lasting: { readonly timeout: number; readonly target: string };
   /** What the server has recorded of the executions that run here. */
-  readonly history: Pick<History, "leaseOf" | "find" | "idsOf">;
+  readonly history: Pick<History, "leaseOf" | "find" | "handBacksSince" | "idsOf">;
   readonly takeovers: Pick<Takeovers, "run">;
   /** How often a step may be begun without an end before it has failed. */
   readonly maxTakeovers: number;

@@ -88,7 +88,10 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
     assertFit: claim,
     beforeRelease: (lease) => takeovers.clear(lease),
     transport: options.transport,
-    onReconnected: () => void tryBeginLostAgain({ send: connection.send, begin, inFlight, log }),
+    onReconnected: () => {
+      const { send, unicast: address } = connection;
+      void tryBeginLostAgain({ send, address, begin, inFlight, log });
+    },
     onAnswer: (request, response, ms) => {
       tellOfExecutions(request, response, ms);
       if (response === undefined) server.unanswered();

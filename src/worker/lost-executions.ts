@@ -10,25 +10,38 @@ const CONCURRENCY = 8;
 
 export interface LostExecutionsOptions {
   readonly send: Send;
+  /** Where the server sends what this worker asked to be told. */
+  readonly address: string;
   readonly begin: Begin;
   readonly inFlight: Pick<InFlight, "begun" | "watch" | "mayEndElsewhere">;
   readonly log: Log;
 }
 
 /**
- * Begins again what this worker had begun and the server does not know any more, because it came back without its
- * state. Steps that had taken effect are answered by their idempotency keys.
+ * Asks the server anew to tell of the end of what this worker has begun: what it told a stream that was dead is lost.
+ * Begins again what the server does not know any more, because it came back without its state: steps that had taken
+ * effect are answered by their idempotency keys.
  *
  * @returns how many there were
  * @throws when the server goes away again meanwhile
  */
-const beginLostAgain = async ({ send, begin, inFlight, log }: LostExecutionsOptions): Promise<number> => {
+const beginLostAgain = async ({
+  send,
+  address,
+  begin,
+  inFlight,
+  log,
+}: LostExecutionsOptions): Promise<number> => {
   const begun = [...inFlight.begun()];
   let lost = 0;
   const checkInTurn = async () => {
     for (let one = begun.pop(); one !== undefined; one = begun.pop()) {
       const [id, text] = one;
-      const found = await send({ kind: "promise.get", head: requestHead(), data: { id } });
+      const found = await send({
+        kind: "promise.register_listener",
+        head: requestHead(),
+        data: { awaited: id, address },
+      });
       if (found.head.status !== 404) continue;
       lost += 1;
       const again = await begin(id, text);

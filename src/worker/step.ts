@@ -21,6 +21,9 @@ export class ResultError extends Error {
 /** The longest pause between two tries of a step, in milliseconds. */
 const MAX_RETRY_DELAY_MS = 30_000;
 
+/** The longest pause between two tries in an outage, in milliseconds: it is over from one moment to the next. */
+const MAX_OUTAGE_DELAY_MS = 5000;
+
 /**
  * How long an outage may keep a step from its end before another worker is to try, in milliseconds: what is away here
  * may be there for others.
@@ -158,14 +161,15 @@ export const createStepRunner = ({
             failures += 1;
             outageSince = undefined;
           } else {
-            outageSince ??= now();
+            outageSince ??= begunAt;
             if (now() - outageSince >= OUTAGE_PATIENCE_MS) onOutage(call.executionId);
           }
           if (!call.untilDone && (!canRetry(error) || failures >= maxAttempts)) {
             tell("step.ended", { ...told, result: "failed", error: describe(error), ms });
             throw error;
           }
-          const delay = Math.min(retryDelayMs * 2 ** (attempt - 1), MAX_RETRY_DELAY_MS);
+          const maxDelay = error instanceof OutageError ? MAX_OUTAGE_DELAY_MS : MAX_RETRY_DELAY_MS;
+          const delay = Math.min(retryDelayMs * 2 ** (attempt - 1), maxDelay);
           tell("step.retried", { ...told, error: describe(error), delayMs: delay, ms });
           log.warn(
             `step ${call.name} of ${call.messageId} failed (attempt ${attempt}), next try in ${delay / 1000} s: ${describe(error)}`,

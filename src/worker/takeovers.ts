@@ -29,7 +29,7 @@ export const isMark = (promise: PromiseRecord | undefined): boolean => promise?.
 export interface TakeoversOptions {
   /** Leads to the server, under the leases of this worker. */
   readonly send: Send;
-  readonly history: Pick<Connection["history"], "leaseOf" | "find" | "idsOf">;
+  readonly history: Pick<Connection["history"], "leaseOf" | "find" | "handBacksSince" | "idsOf">;
 }
 
 /** A call of a step, as it is recorded. */
@@ -91,7 +91,8 @@ export const createTakeovers = ({ send, history }: TakeoversOptions): Takeovers 
     run: async (step, work) => {
       const { executionId, promiseId, key, maxBegun } = step;
       const lease = history.leaseOf(executionId);
-      const cut = lease - Number(history.find(executionId, promiseId)?.tags[LEASE_TAG] ?? lease);
+      const begunUnder = Number(history.find(executionId, promiseId)?.tags[LEASE_TAG] ?? lease);
+      const cut = lease - begunUnder - history.handBacksSince(executionId, begunUnder);
       const suspectAfter = Math.min(SUSPECT_AFTER, maxBegun - 1);
       if (cut < suspectAfter) return work();
 

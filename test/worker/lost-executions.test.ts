@@ -27,7 +27,7 @@ const build = async ({ flying, known }: { flying: readonly string[]; known: read
     again.push(`${id}: ${text}`);
     return begunAs("started");
   };
-  return { send: server.send, inFlight, log, begin, again };
+  return { send: server.send, address: "poll://uni@workers/1", inFlight, log, begin, again };
 };
 
 test("what the server does not know any more is begun again as it was, and told once", async () => {
