@@ -1,12 +1,10 @@
 import { parseArgs } from "node:util";
 import { loadJob } from "../jobs/load-job.ts";
-import { createKafka } from "../kafka/client.ts";
-import { ensureTopics } from "../kafka/topics.ts";
 import { createLog } from "../support/log.ts";
 import { runCommand } from "../support/run-command.ts";
 import { readEnv } from "../support/settings.ts";
+import { openKafka } from "../worker/open-kafka.ts";
 import { redrive } from "../worker/redrive.ts";
-import { parseJobSettings } from "../worker/settings.ts";
 
 const HELP = `npm run redrive [-- <job>] [-- --reason <reason>]
 
@@ -17,9 +15,10 @@ await runCommand(
     const options = { reason: { type: "string" } } as const;
     const { values, positionals } = parseArgs({ options, allowPositionals: true });
     const job = await loadJob(positionals);
-    const settings = parseJobSettings(job, readEnv(process.env));
-    const kafka = createKafka(settings, { clientId: "redrive", log: createLog("redrive") });
-    await ensureTopics(kafka, settings);
+    // Stdout is for the outcome.
+    const log = createLog("redrive", process.stderr);
+    const env = readEnv(process.env);
+    const { settings, kafka } = await openKafka(job, { env, clientId: "redrive", log, signal });
     const onDriven = (reason: string, total: number) => {
       if (total % 100 === 0) console.log(`${total} of reason ${reason} are back`);
     };

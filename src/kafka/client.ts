@@ -1,17 +1,8 @@
-import kafkajs, { Kafka, type logCreator, logLevel, Partitioners, type Producer } from "kafkajs";
+import kafkajs, { Kafka, logLevel, Partitioners, type Producer } from "kafkajs";
 import { OutageError } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
+import { createClientLog } from "./client-log.ts";
 import { sleepWhenIdle } from "./idle-connections.ts";
-
-/** kafkajs's log entries as lines of `log`, warnings and errors only. */
-const createLogCreator =
-  (log: Log): logCreator =>
-  () =>
-  ({ level, log: { message, error } }) => {
-    const line = `kafka: ${message}${typeof error === "string" ? ` (${error})` : ""}`;
-    if (level === logLevel.ERROR) log.error(line);
-    else log.warn(line);
-  };
 
 /** A Kafka client for the brokers in `settings`. Nothing connects yet. */
 export const createKafka = (
@@ -24,15 +15,17 @@ export const createKafka = (
   }: { clientId: string; log: Log; level?: logLevel; retries?: number },
 ): Kafka => {
   sleepWhenIdle();
-  return new Kafka({
+  const clientLog = createClientLog(log);
+  const kafka = new Kafka({
     clientId,
     brokers: [...KAFKA_BROKERS],
     // The default of 1 s is short for a broker that is just coming up.
     connectionTimeout: 5000,
     retry: { retries },
     logLevel: level,
-    logCreator: createLogCreator(log),
+    logCreator: clientLog.logCreator,
   });
+  return clientLog.listen(kafka);
 };
 
 /**

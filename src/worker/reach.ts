@@ -12,18 +12,24 @@ export interface ReachOptions {
   readonly signal: AbortSignal;
 }
 
-/** Waits until `reach` succeeds, and says every time that it does not. Rejects with the reason of `signal` only. */
+/** Waits until `reach` succeeds, says every time that it does not, and when it does after all. Rejects with the reason of `signal` only. */
 export const untilReachable = (
   { system, address, log, signal }: ReachOptions,
   reach: () => Promise<void>,
 ): Promise<void> => {
+  let awaySince: number | undefined;
   const reached = retryUntilDone(reach, {
     signal,
     minDelayMs: 1000,
-    onFailure: (error, retryInMs) =>
+    onFailure: (error, retryInMs) => {
+      awaySince ??= Date.now();
       log.warn(
         `${system} at ${address} cannot be reached: ${describe(error)}. Start one with 'npm run stack' or 'docker compose up -d'. Next try in ${retryInMs / 1000} s.`,
-      ),
+      );
+    },
+  }).then(() => {
+    if (awaySince === undefined) return;
+    log.info(`${system} at ${address} is back again, after ${Math.round((Date.now() - awaySince) / 1000)} s`);
   });
   // A try may take seconds: a stop does not wait for it.
   return Promise.race([reached, aborted(signal).then(() => signal.throwIfAborted())]);

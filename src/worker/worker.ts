@@ -5,15 +5,16 @@ import { ensureTopics } from "../kafka/topics.ts";
 import { describe } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import { doneWithin } from "../support/retry.ts";
-import { type Env, findMisspelt } from "../support/settings.ts";
+import type { Env } from "../support/settings.ts";
 import { aborted } from "../support/signals.ts";
 import { startConsumer } from "./consumer.ts";
 import { createDispatch } from "./dispatch.ts";
 import { startExecutor } from "./executor.ts";
 import type { AnyJob } from "./job.ts";
 import { joinGroup } from "./membership.ts";
+import { warnOfMisspelt } from "./open-kafka.ts";
 import { ping, untilReachable } from "./reach.ts";
-import { parseJobSettings, schemaOf } from "./settings.ts";
+import { parseJobSettings } from "./settings.ts";
 import { tell } from "./telemetry.ts";
 
 /** The longest a connection may take to close, in milliseconds: a broker that is gone must not hold up a stop. */
@@ -64,9 +65,7 @@ const assemble = async ({ job, env, log, signal, random = Math.random }: WorkerO
   await using opened = new AsyncDisposableStack();
   const effects = job.open(settings, { resources: opened, worker: name, random });
 
-  for (const [misspelt, meant] of findMisspelt(schemaOf(job), env)) {
-    log.warn(`${misspelt} is not a setting: ${meant} was most likely meant`);
-  }
+  warnOfMisspelt(job, env, log);
   log.info(
     `job ${job.name}: ${topics.source} at ${settings.KAFKA_BROKERS.join(",")} as ${settings.KAFKA_GROUP_ID}, executions at ${settings.RESONATE_URL} as ${settings.RESONATE_GROUP}`,
   );
