@@ -9,7 +9,7 @@ import { linesWith, partitionsOf, until } from "../helpers/scene.ts";
 const LOCKED_MS = Number(process.env.OUTAGE_SECONDS ?? 15) * 1000;
 const RECORDS = Number(process.env.LOCKED_RECORDS ?? 100);
 
-test("mode 21: while another process locks the row store, no lease is lost and the group is kept", {
+test("mode 36: while another process locks the row store, no lease is lost and the group is kept", {
   timeout: 240_000,
 }, async (t) => {
   const scene = await setScene(t, { LEASE_TTL_MS: "5000", SESSION_TIMEOUT_MS: "6000" });
