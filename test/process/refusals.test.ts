@@ -137,7 +137,7 @@ const refuseFirst = (
   return bad.promise;
 };
 
-suite("refusals", { concurrency: 2, timeout: 200_000 }, () => {
+suite("refusals", { concurrency: 3, timeout: 600_000 }, () => {
   for (const job of jobs) {
     for (const { from, isProtocol } of FORMS) {
       for (const refusal of REFUSED) {
