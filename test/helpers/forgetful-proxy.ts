@@ -15,19 +15,20 @@ export const startForgetfulProxy = async (target: string, idleMs: number): Promi
   const server = createServer({ noDelay: true }, (client) => {
     const onward = connect({ host: hostname, port: Number(onwardPort), noDelay: true });
     let isStream = false;
-    let passedAt = performance.now();
+    /** When the last answer passed: from then on it is idle, until the next request. */
+    let idleSince = Number.POSITIVE_INFINITY;
     client.on("data", (chunk: Buffer) => {
       isStream ||= chunk.subarray(0, 4).toString() === "GET ";
-      if (!isStream && performance.now() - passedAt > idleMs) {
+      if (!isStream && performance.now() - idleSince > idleMs) {
         resets += 1;
         client.resetAndDestroy();
         return;
       }
-      passedAt = performance.now();
+      idleSince = Number.POSITIVE_INFINITY;
       onward.write(chunk);
     });
     onward.on("data", (chunk: Buffer) => {
-      passedAt = performance.now();
+      idleSince = performance.now();
       client.write(chunk);
     });
     for (const [from, to] of [

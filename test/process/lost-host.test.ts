@@ -89,12 +89,12 @@ const loseHost = async (t: TestContext, { job, lose }: LossOptions) => {
 
   const others = await Promise.all([scene.startWorker(), scene.startWorker()]);
   const taken = watchTakeovers(scene, name, ids);
+  assert.equal(taken.size, 0, "nobody had taken them before");
+  const lostAt = performance.now();
   await lose(lost, () => {
     http.fallSilent();
     broker.fallSilent();
   });
-  const lostAt = performance.now();
-  assert.equal(taken.size, 0, "nobody had taken them before");
   const later = await Promise.all(Array.from({ length: 16 }, () => scene.seedOne()));
 
   await until("each taken over", () => taken.size === ids.length, 45_000);

