@@ -1,5 +1,4 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import { text } from "node:stream/consumers";
 import { setTimeout } from "node:timers/promises";
 import {
   isRequest,
@@ -12,6 +11,7 @@ import {
 import { describe } from "../support/errors.ts";
 import { createClock } from "./clock.ts";
 import { createListener } from "./listener.ts";
+import { readBody } from "./read-body.ts";
 import { search } from "./search.ts";
 import { createUnanswered } from "./unanswered.ts";
 
@@ -39,10 +39,18 @@ const MAX_BODY_BYTES = 16 * 1024 * 1024;
 
 /** `poll://any@group/pid` (any worker of the group, `pid` if it is connected) or `poll://uni@group/pid`. */
 const parseAddress = (address: string | undefined) => {
-  const [, cast, group, pid] = /^poll:\/\/(any|uni)@([^/]+)(?:\/(.+))?$/.exec(address ?? "") ?? [];
-  return cast && group
-    ? { cast, group: decodeURIComponent(group), pid: decodeURIComponent(pid ?? "") }
-    : undefined;
+  const [, cast, ...parts] = /^poll:\/\/(any|uni)@([^/]+)(?:\/(.+))?$/.exec(address ?? "") ?? [];
+  const [group, pid = ""] = parts.map((part) => decode(part ?? ""));
+  return cast && group ? { cast, group, pid } : undefined;
+};
+
+/** Percent-encoded text; the empty string where it is badly encoded. */
+const decode = (text: string): string => {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return "";
+  }
 };
 
 /**
@@ -106,7 +114,8 @@ export const createResonateServer = ({ onExchange, delayMs }: ResonateServerOpti
   };
 
   const poll = (path: string, response: ServerResponse) => {
-    const [, , group = "", pid = ""] = path.split("/").map(decodeURIComponent);
+    const [, , group = "", pid = ""] = path.split("/").map(decode);
+    if (group === "" || pid === "") return void response.writeHead(400).end("expected /poll/<group>/<pid>");
     const workers = groups.getOrInsertComputed(group, () => new Map<string, ServerResponse>());
     workers.set(pid, response);
     response.on("close", () => {
@@ -117,7 +126,8 @@ export const createResonateServer = ({ onExchange, delayMs }: ResonateServerOpti
   };
 
   const answer = async (incoming: IncomingMessage, response: ServerResponse) => {
-    const body = await text(incoming);
+    const body = await readBody(incoming, MAX_BODY_BYTES);
+    if (body === undefined) return void response.writeHead(413, { connection: "close" }).end();
     let request: unknown;
     try {
       request = JSON.parse(body);
@@ -141,7 +151,6 @@ export const createResonateServer = ({ onExchange, delayMs }: ResonateServerOpti
     if (incoming.method === "GET" && path === "/health") response.end("ok");
     else if (incoming.method === "GET" && path.startsWith("/poll/")) poll(path, response);
     else if (incoming.method !== "POST" || path !== "/") response.writeHead(404).end();
-    else if (Number(incoming.headers["content-length"]) > MAX_BODY_BYTES) response.writeHead(413).end();
     else answer(incoming, response).catch((error) => response.destroy(error));
   });
   const listener = createListener(http);
