@@ -8,16 +8,38 @@ class TimeoutError extends Error {
   override name = "TimeoutError";
 }
 
+/** Those who wait for a promise, by that promise. */
+const waiting = new WeakMap<Promise<unknown>, Set<() => void>>();
+
+/**
+ * Calls `waiter` once `work` has settled, until it is deleted from the set that is given back. Whatever is chained to a
+ * promise stays for as long as that is pending, so one link serves all who wait, however often they do.
+ */
+const whenSettled = (work: Promise<unknown>, waiter: () => void): Set<() => void> => {
+  const present = waiting.get(work);
+  if (present) return present.add(waiter);
+  const waiters = new Set([waiter]);
+  waiting.set(work, waiters);
+  const settled = () => {
+    waiting.delete(work);
+    for (const wake of waiters) wake();
+  };
+  work.then(settled, settled);
+  return waiters;
+};
+
 /** Waits for `work`, but at most `ms` milliseconds; says whether it was done by then. Rejects as `work` does. */
 export const doneWithin = async (work: Promise<unknown>, ms: number): Promise<boolean> => {
-  const tooLate = Promise.withResolvers<boolean>();
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const isDone = () => resolve(true);
+  const waiters = whenSettled(work, isDone);
   // Not the timer of node:timers/promises: to cancel that costs an AbortError, for each message.
-  const timer = setTimeout(tooLate.resolve, ms, false);
-  try {
-    return await Promise.race([work.then(() => true), tooLate.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
+  const timer = setTimeout(resolve, ms, false);
+  const done = await promise;
+  clearTimeout(timer);
+  waiters.delete(isDone);
+  if (done) await work;
+  return done;
 };
 
 /**

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { doneWithin, retryUntilDone, withTimeout } from "../../src/support/retry.ts";
 import { mockTimers, settle } from "../helpers/unit-time.ts";
 
@@ -38,6 +40,36 @@ test("doneWithin leaves no timer behind", async () => {
   await doneWithin(Promise.resolve(), 60_000);
   await doneWithin(Promise.reject(new Error("bad")), 60_000).catch(() => {});
   assert.equal(timers(), before);
+});
+
+test("doneWithin tells all who wait for the same work", async () => {
+  const work = Promise.withResolvers<void>();
+  const waits = [
+    doneWithin(work.promise, 60_000),
+    doneWithin(work.promise, 0),
+    doneWithin(work.promise, 60_000),
+  ];
+  assert.equal(await waits[1], false);
+  work.resolve();
+  assert.deepEqual(await Promise.all(waits), [true, false, true]);
+  assert.equal(await doneWithin(work.promise, 60_000), true);
+});
+
+test("doneWithin keeps nothing of its waits for work that stays pending", async () => {
+  const { gc } = globalThis;
+  if (gc === undefined) setFlagsFromString("--expose-gc");
+  const collect: () => void = gc ?? runInNewContext("gc");
+  const pending = new Promise(() => {});
+  const wait = async (times: number) => {
+    for (let i = 0; i < times; i += 500) {
+      await Promise.all(Array.from({ length: 500 }, () => doneWithin(pending, 0)));
+    }
+    collect();
+    return process.memoryUsage().heapUsed;
+  };
+  const before = await wait(5000);
+  const bytes = ((await wait(20_000)) - before) / 20_000;
+  assert.ok(bytes < 40, `expected nothing to be kept, got ${bytes.toFixed(0)} bytes a wait`);
 });
 
 test("withTimeout gives the result, the work's own error, or an error that names the work", async (t) => {
