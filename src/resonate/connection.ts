@@ -8,6 +8,7 @@ import {
 } from "@resonatehq/sdk";
 import type { Log } from "../support/log.ts";
 import type { Access } from "./access.ts";
+import { createAwaited } from "./awaited.ts";
 import { watchClockSkew } from "./clock-skew.ts";
 import { createEvents, type Events } from "./events.ts";
 import { createHandOver, type HandOver } from "./hand-over.ts";
@@ -71,13 +72,16 @@ export const connect = (options: ConnectionOptions): Connection => {
   events.onReconnected = onReconnected;
   const history = createHistory();
   const pauses = createPauses(log);
+  const awaited = createAwaited();
 
   const skew = watchClockSkew(log);
   const watched: Send = async (request) => {
     const sentAt = Date.now();
+    awaited.onRequest(request);
     try {
       const response = await http.send(request);
       onAnswer(request, response, Date.now() - sentAt);
+      awaited.onAnswer(request, response);
       skew.onAnswer(response, sentAt);
       // It forgets an execution that is given up, so the others come first.
       history.onAnswer(request, response);
@@ -115,7 +119,7 @@ export const connect = (options: ConnectionOptions): Connection => {
     },
     recv: (callback) =>
       events.onReceive((message) => {
-        if (!isPulse(message)) pauses.deliver(message, callback);
+        if (!isPulse(message) && awaited.takes(message)) pauses.deliver(message, callback);
       }),
     send: handOver.send,
     drain: (graceMs) => {

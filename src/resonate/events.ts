@@ -13,6 +13,8 @@ const KEEP_ALIVE_MS = 15_000;
 const ACCEPT_TIMEOUT_MS = 5000;
 /** How long a stream that was replaced is read on, for messages that are under way, in milliseconds. */
 const OVERLAP_MS = 1000;
+/** A longer line is no event, and is not gathered, in characters. */
+const MAX_LINE = 32 * 1024 * 1024;
 
 export interface EventsOptions {
   readonly access: Access;
@@ -96,6 +98,7 @@ export const createEvents = ({ access, group, pid, logger }: EventsOptions): Eve
       for await (const text of response.setEncoding("utf8")) {
         const lines = (rest + text).split("\n");
         rest = lines.pop() ?? "";
+        if (rest.length > MAX_LINE) throw new Error(`an event of more than ${MAX_LINE} characters`);
         for (const line of lines) if (line.startsWith("data:")) deliver(line);
       }
     } catch (error) {

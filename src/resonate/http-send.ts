@@ -2,16 +2,10 @@ import { type Agent, request as httpRequest, type IncomingMessage } from "node:h
 import { request as httpsRequest } from "node:https";
 import { text } from "node:stream/consumers";
 import { urlToHttpOptions } from "node:url";
-import {
-  isResponse,
-  type Logger,
-  type Request,
-  ResonateTimeoutException,
-  type Response,
-  type Send,
-} from "@resonatehq/sdk";
+import { isResponse, type Logger, type Request, ResonateTimeoutException, type Send } from "@resonatehq/sdk";
 import { describe } from "../support/errors.ts";
 import { type Access, authorize, createAgent, findRefusedStatus, toAccessError } from "./access.ts";
+import { isAnswer, takePoison } from "./answers.ts";
 import { isRefusal, RefusedError } from "./refusals.ts";
 
 /** As the SDK's own client: a server that says nothing for so long is taken for dead. */
@@ -104,8 +98,9 @@ export const createHttpSend = ({ access, logger, timeoutMs = TIMEOUT_MS }: HttpS
     try {
       const auth = token.isEmpty ? {} : { auth: token.reveal() };
       const response = await post(JSON.stringify({ ...request, head: { ...request.head, ...auth } }), own);
-      if (isAnswer(response, typed)) return response;
-      throw new Error("the response does not match the request");
+      if (!isAnswer(response, typed)) throw new Error("the response does not match the request");
+      takePoison(response);
+      return response;
     } catch (error) {
       if (error instanceof RefusedError) throw error;
       const cause = describe(error);
@@ -133,9 +128,3 @@ const parseRefusal = (status: number, answer: string): unknown => {
   }
   throw new RefusedError(status, answer.slice(0, MAX_WORDS));
 };
-
-const isAnswer = <K extends Request["kind"]>(
-  response: unknown,
-  { kind, head }: Extract<Request, { kind: K }>,
-): response is Extract<Response, { kind: K }> =>
-  isResponse(response) && response.kind === kind && response.head.corrId === head.corrId;
