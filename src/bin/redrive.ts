@@ -1,13 +1,11 @@
 import { parseArgs } from "node:util";
 import { loadJob } from "../jobs/load-job.ts";
-import { createKafka } from "../kafka/client.ts";
-import { ensureTopics } from "../kafka/topics.ts";
 import { createLog } from "../support/log.ts";
 import { runCommand } from "../support/run-command.ts";
 import { readEnv } from "../support/settings.ts";
+import { openKafka } from "../worker/open-kafka.ts";
 import { readReason } from "../worker/original.ts";
 import { redrive } from "../worker/redrive.ts";
-import { parseJobSettings } from "../worker/settings.ts";
 
 const HELP = `npm run redrive [-- <job>] [-- --reason <reason>] [-- --dry-run]
 
@@ -24,12 +22,17 @@ await runCommand(
     const options = { reason: { type: "string" }, "dry-run": { type: "boolean", default: false } } as const;
     const { values, positionals } = parseArgs({ options, allowPositionals: true });
     const job = await loadJob(positionals);
-    const settings = parseJobSettings(job, readEnv(process.env));
     // Stdout is for the outcome.
     const log = createLog("redrive", process.stderr);
-    const kafka = createKafka(settings, { clientId: "redrive", log });
+    const env = readEnv(process.env);
     const dryRun = values["dry-run"];
-    if (!dryRun) await ensureTopics(kafka, settings);
+    const { settings, kafka } = await openKafka(job, {
+      env,
+      clientId: "redrive",
+      log,
+      signal,
+      readOnly: dryRun,
+    });
     let nextLine = Date.now() + PROGRESS_INTERVAL_MS;
     let staying = 0;
     const driven = await redrive({

@@ -1,30 +1,32 @@
 import { parseArgs } from "node:util";
 import { loadJob } from "../jobs/load-job.ts";
-import { createKafka } from "../kafka/client.ts";
 import { createLog } from "../support/log.ts";
 import { runCommand } from "../support/run-command.ts";
 import { parseCount, readEnv } from "../support/settings.ts";
+import { openKafka } from "../worker/open-kafka.ts";
 import { seed } from "../worker/seed.ts";
-import { parseJobSettings } from "../worker/settings.ts";
 
 const HELP = `npm run seed [-- <job>] [-- -n <messages>]
 
 Makes messages for a job (25 by default), and the rows they need.`;
 
 await runCommand(
-  async () => {
+  async (signal) => {
     const options = { number: { type: "string", short: "n", default: "25" } } as const;
     const { values, positionals } = parseArgs({ options, allowPositionals: true });
     const count = parseCount("-n", values.number, { max: 1_000_000 });
     const job = await loadJob(positionals);
-    const settings = parseJobSettings(job, readEnv(process.env));
-    const kafka = createKafka(settings, { clientId: "seed", log: createLog("seed") });
+    // Stdout is for the outcome.
+    const log = createLog("seed", process.stderr);
+    const env = readEnv(process.env);
+    const { settings, kafka } = await openKafka(job, { env, clientId: "seed", log, signal });
     for await (const { about, partition, offset } of seed({
       job,
       settings,
       kafka,
       count,
       random: Math.random,
+      signal,
     })) {
       console.log(`${about}: partition ${partition}, offset ${offset}`);
     }

@@ -1,31 +1,15 @@
-import kafkajs, {
-  Kafka,
-  type KafkaConfig,
-  type logCreator,
-  logLevel,
-  Partitioners,
-  type Producer,
-} from "kafkajs";
+import kafkajs, { Kafka, type KafkaConfig, logLevel, Partitioners, type Producer } from "kafkajs";
 import { AccessError } from "../support/access-error.ts";
 import { OutageError } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import { orAccessError } from "./access.ts";
 import { connectTo, kafkajsAddress } from "./addresses.ts";
+import { type ClientLog, createClientLog } from "./client-log.ts";
 import { registerCodecs } from "./compression.ts";
 import { sleepWhenIdle } from "./idle-connections.ts";
 import { checkRights, type Needed } from "./rights.ts";
 import { createSecurity } from "./security.ts";
 import type { KafkaSecuritySettings } from "./security-settings.ts";
-
-/** kafkajs's log entries as lines of `log`, warnings and errors only. */
-const createLogCreator =
-  (log: Log): logCreator =>
-  () =>
-  ({ level, log: { message, error } }) => {
-    const line = `kafka: ${message}${typeof error === "string" ? ` (${error})` : ""}`;
-    if (level === logLevel.ERROR) log.error(line);
-    else log.warn(line);
-  };
 
 /** Topics and partitions made by others are noticed within this time, in milliseconds; kafkajs's default is 5 minutes. */
 export const METADATA_MAX_AGE_MS = 10_000;
@@ -45,7 +29,8 @@ interface ClientOptions {
 
 const toConfig = (
   settings: BrokerSettings,
-  { clientId, log, level = logLevel.WARN, retries = 5 }: ClientOptions,
+  { clientId, level = logLevel.WARN, retries = 5 }: ClientOptions,
+  { logCreator }: ClientLog,
 ): KafkaConfig => {
   sleepWhenIdle();
   registerCodecs();
@@ -57,7 +42,7 @@ const toConfig = (
     connectionTimeout: 5000,
     retry: { retries },
     logLevel: level,
-    logCreator: createLogCreator(log),
+    logCreator,
     ...(settings.KAFKA_TLS_ENABLED === undefined ? {} : createSecurity(settings)),
   };
 };
@@ -68,7 +53,8 @@ const toConfig = (
  * @throws {AccessError} when a file with a certificate or key cannot be used
  */
 export const createKafka = (settings: BrokerSettings, options: ClientOptions): Kafka => {
-  return new Kafka(toConfig(settings, options));
+  const clientLog = createClientLog(options.log);
+  return clientLog.listen(new Kafka(toConfig(settings, options, clientLog)));
 };
 
 /**
@@ -81,7 +67,7 @@ export const assertRights = (
   options: ClientOptions,
   needed: Needed,
 ): Promise<void> => {
-  const config = toConfig(settings, options);
+  const config = toConfig(settings, options, createClientLog(options.log));
   return checkRights(config, new Kafka(config).logger(), needed);
 };
 

@@ -15,7 +15,7 @@ export interface ReachOptions {
 }
 
 /**
- * Waits until `reach` succeeds, and says every time that it does not.
+ * Waits until `reach` succeeds, and says every time that it does not, and when it does after all.
  *
  * @throws the reason of `signal`, once that is aborted
  * @throws {AccessError} when what is reached refuses this client; other errors of `reach` that no retry can help
@@ -24,17 +24,22 @@ export const untilReachable = async (
   { system, address, log, signal }: ReachOptions,
   reach: () => Promise<void>,
 ): Promise<void> => {
+  let awaySince: number | undefined;
   const reached = retryUntilDone(() => reach().catch(toFinal), {
     signal,
     minDelayMs: 1000,
-    onFailure: (error, retryInMs) =>
+    onFailure: (error, retryInMs) => {
+      awaySince ??= Date.now();
       log.warn(
         `${system} at ${address} cannot be reached: ${describe(error)}. Start one with 'npm run stack' or 'docker compose up -d'. Next try in ${retryInMs / 1000} s.`,
-      ),
+      );
+    },
   });
   // A try may take seconds: a stop does not wait for it.
   const refusal = await Promise.race([reached, aborted(signal).then(() => signal.throwIfAborted())]);
   if (refusal) throw refusal;
+  if (awaySince === undefined) return;
+  log.info(`${system} at ${address} is back again, after ${Math.round((Date.now() - awaySince) / 1000)} s`);
 };
 
 /** A refusal, as the end of the tries. @throws any other error */

@@ -5,7 +5,6 @@ import { ensureTopics } from "../kafka/topics.ts";
 import { ping } from "../resonate/ping.ts";
 import { describe } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
-import { findMisspelt } from "../support/misspelt.ts";
 import { doneWithin } from "../support/retry.ts";
 import type { Env } from "../support/settings.ts";
 import { aborted } from "../support/signals.ts";
@@ -15,9 +14,10 @@ import { startExecutor } from "./executor.ts";
 import type { AnyJob } from "./job.ts";
 import { watchLag } from "./lag-watch.ts";
 import { joinGroup, outsideGroup } from "./membership.ts";
+import { warnOfMisspelt } from "./open-kafka.ts";
 import { startProgressLog } from "./progress-log.ts";
 import { untilOpen, untilReachable } from "./reach.ts";
-import { accessOf, neededRights, parseJobSettings, schemaOf } from "./settings.ts";
+import { accessOf, neededRights, parseJobSettings } from "./settings.ts";
 import { tell, type WorkerState } from "./telemetry.ts";
 
 /** The longest a connection may take to close, in milliseconds: a broker that is gone must not hold up a stop. */
@@ -74,9 +74,7 @@ const assemble = async ({ job, env, log, signal, random = Math.random }: WorkerO
     signal,
   });
 
-  for (const [misspelt, meant] of findMisspelt(schemaOf(job), env)) {
-    log.warn(`${misspelt} is not a setting: ${meant} was most likely meant`);
-  }
+  warnOfMisspelt(job, env, log);
   log.info(
     `job ${job.name}: ${topics.source} at ${settings.KAFKA_BROKERS.join(",")} as ${settings.KAFKA_GROUP_ID}, executions at ${settings.RESONATE_URL} as ${settings.RESONATE_GROUP}`,
   );

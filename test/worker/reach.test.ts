@@ -21,12 +21,13 @@ test("what cannot be reached is tried again, and each failure says where, why an
   for (const delay of [1000, 2000]) await timers.advance(delay);
   await reached;
   assert.equal(tries, 3);
-  assert.equal(log.lines.length, 2);
+  assert.equal(log.lines.length, 3);
   assert.match(
     log.lines[0] ?? "",
     /^warn Kafka broker at host:1 cannot be reached: ECONNREFUSED\. .*Next try in 1 s\.$/,
   );
   assert.match(log.lines[1] ?? "", /Next try in 2 s\.$/);
+  assert.match(log.lines[2] ?? "", /^info Kafka broker at host:1 is back again, after \d+ s$/);
 });
 
 test("an abort ends the wait with its reason, also amid a try", async () => {
