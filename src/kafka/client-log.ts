@@ -31,7 +31,6 @@ export const createClientLog = (log: Log, now: () => number = Date.now): ClientL
   /** By address: a cluster has few. */
   const troubles = new Map<string, Trouble>();
 
-  const isAway = () => [...troubles.values()].some(({ isTold }) => isTold);
   const onTrouble = (broker: string, message: string) => {
     const trouble = troubles.get(broker) ?? { since: now(), isTold: false };
     troubles.set(broker, trouble);
@@ -51,7 +50,8 @@ export const createClientLog = (log: Log, now: () => number = Date.now): ClientL
   const write = ({ level, log: { message, error, broker } }: LogEntry) => {
     const text = `${message}${typeof error === "string" ? ` (${error})` : ""}`;
     if (CONNECTION_TROUBLE.test(message) && typeof broker === "string") return onTrouble(broker, message);
-    if (CHATTER.test(text) || isAway()) return;
+    // While a broker is away, the rest follows from it.
+    if (CHATTER.test(text) || troubles.size > 0) return;
     if (level === logLevel.ERROR) log.error(`kafka: ${text}`);
     else log.warn(`kafka: ${text}`);
   };

@@ -17,14 +17,15 @@ const distance = (a: string, b: string): number => {
   return row.at(-1) ?? 0;
 };
 
-/** Names in `env` that are most likely a misspelt name of a setting, each with the one that was meant. */
+/** Names in `env` that are most likely a misspelt name of a setting, in any case, each with the one that was meant. */
 export const findMisspelt = (schema: Schema, env: Env): Map<string, string> => {
   const names = Object.keys(schema);
-  const unknown = Object.keys(env).filter((name) => !names.includes(name) && /^[A-Z][A-Z_]{4,}$/.test(name));
+  const unknown = Object.keys(env).filter((name) => !names.includes(name) && /^[A-Z]\w{4,}$/i.test(name));
   return new Map(
     unknown.flatMap((name) => {
+      const upper = name.toUpperCase();
       const meant = names.find(
-        (one) => Math.abs(one.length - name.length) <= MAX_DISTANCE && distance(name, one) <= MAX_DISTANCE,
+        (one) => Math.abs(one.length - name.length) <= MAX_DISTANCE && distance(upper, one) <= MAX_DISTANCE,
       );
       return meant === undefined ? [] : [[name, meant] as const];
     }),

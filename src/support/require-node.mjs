@@ -1,8 +1,0 @@
-// Loaded before everything else, and plain JavaScript, so that an older Node says what is wrong with it.
-const NEEDED = 26;
-if (Number(process.versions.node.split(".")[0]) < NEEDED) {
-  console.error(
-    `expected Node ${NEEDED} or newer, got ${process.versions.node}: 'npm ci' brings its own (not with --omit=dev or --ignore-scripts), or install one from nodejs.org`,
-  );
-  process.exit(1);
-}
