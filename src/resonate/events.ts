@@ -3,7 +3,11 @@ import { get as httpsGet } from "node:https";
 import { type HttpAdapter, isMessage, type Logger, type Message } from "@resonatehq/sdk";
 import { describe } from "../support/errors.ts";
 import { retryUntilDone } from "../support/retry.ts";
+
 import { type Access, authorize, createAgent, findRefusedStatus, toAccessError } from "./access.ts";
+
+import { readLines } from "./lines.ts";
+
 
 /** Longest wait before reconnecting, in milliseconds. */
 const MAX_RECONNECT_MS = 2000;
@@ -13,8 +17,8 @@ const KEEP_ALIVE_MS = 15_000;
 const ACCEPT_TIMEOUT_MS = 5000;
 /** How long a stream that was replaced is read on, for messages that are under way, in milliseconds. */
 const OVERLAP_MS = 1000;
-/** A longer line is no event, and is not gathered, in characters. */
-const MAX_LINE = 32 * 1024 * 1024;
+/** A longer line is no event, in characters: it ends the stream. */
+const MAX_LINE = 16 * 1024 * 1024;
 
 export interface EventsOptions {
   readonly access: Access;
@@ -94,13 +98,8 @@ export const createEvents = ({ access, group, pid, logger }: EventsOptions): Eve
     if (opened) events.onReconnected();
     opened = true;
     try {
-      let rest = "";
-      for await (const text of response.setEncoding("utf8")) {
-        const lines = (rest + text).split("\n");
-        rest = lines.pop() ?? "";
-        if (rest.length > MAX_LINE) throw new Error(`an event of more than ${MAX_LINE} characters`);
-        for (const line of lines) if (line.startsWith("data:")) deliver(line);
-      }
+      const pieces: AsyncIterable<string> = response.setEncoding("utf8");
+      for await (const line of readLines(pieces, MAX_LINE)) if (line.startsWith("data:")) deliver(line);
     } catch (error) {
       if (present === stream) throw error;
     }

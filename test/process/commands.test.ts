@@ -118,7 +118,7 @@ suite("commands", { concurrency: 3, timeout: 180_000 }, () => {
     for (const [name, script] of Object.entries(manifest.scripts)) {
       if (name === "check") continue;
       // As it stands in package.json, without the Node in node_modules.
-      const line = script.replace(/^(exec )?node /, `exec ${older} `);
+      const line: string = script.replace(/^(exec )?node /, `exec ${older} `);
       const child = spawn("/bin/sh", ["-c", line], { cwd: ROOT, stdio: ["ignore", "pipe", "pipe"] });
       t.after(() => child.kill("SIGKILL"));
       const lines: string[] = [];
