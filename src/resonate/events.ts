@@ -8,7 +8,6 @@ import { type Access, authorize, createAgent, findRefusedStatus, toAccessError }
 
 import { readLines } from "./lines.ts";
 
-
 /** Longest wait before reconnecting, in milliseconds. */
 const MAX_RECONNECT_MS = 2000;
 /** How often an idle connection is probed by TCP, in milliseconds. */

@@ -191,7 +191,7 @@ suite("hostile input to a worker", { concurrency: 2, timeout: 180_000 }, () => {
       assert.ok((spoiled.get(kind) ?? 0) >= ways.length * 2, `${kind}: ${spoiled.get(kind)}`);
     for (const id of ids) {
       assert.deepEqual(
-        scene.entriesOf(id).map(({ batch }) => batch),
+        (await scene.entriesOf(id)).map(({ batch }) => batch),
         [0, 1, 2],
       );
     }

@@ -60,11 +60,11 @@ suite("stops by the way a worker was started", { concurrency: 2, timeout: 180_00
           npm.lines.some((line) => line.includes("stopping: 1 running steps may end first")),
           npm.lines.join("\n"),
         );
-        assert.equal(scene.batchesOf(id), 1, "its step came to its end");
+        assert.equal(await scene.batchesOf(id), 1, "its step came to its end");
 
         await scene.startWorker({ SIMULATED_LATENCY_MS: "0" });
         await until("the completion", () => scene.completionsOf(id).length > 0);
-        assert.equal(scene.entriesOf(id)[0]?.repeats, 0, "and its checkpoint was written");
+        assert.equal((await scene.entriesOf(id))[0]?.repeats, 0, "and its checkpoint was written");
       });
     }
   }
@@ -134,6 +134,6 @@ suite("stops by the way a worker was started", { concurrency: 2, timeout: 180_00
     scene.proxy.onRequest = () => {};
     await scene.startWorker();
     await until("the completion", () => scene.completionsOf(id).length > 0);
-    assert.equal(scene.batchesOf(id), 2);
+    assert.equal(await scene.batchesOf(id), 2);
   });
 });
