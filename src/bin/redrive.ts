@@ -26,8 +26,13 @@ await runCommand(
     const log = createLog("redrive", process.stderr);
     const env = readEnv(process.env);
     const dryRun = values["dry-run"];
-    const opening = { env, clientId: "redrive", log, signal, readOnly: dryRun };
-    const { settings, kafka } = await openKafka(job, opening);
+    const { settings, kafka } = await openKafka(job, {
+      env,
+      clientId: "redrive",
+      log,
+      signal,
+      readOnly: dryRun,
+    });
     let nextLine = Date.now() + PROGRESS_INTERVAL_MS;
     let staying = 0;
     const driven = await redrive({

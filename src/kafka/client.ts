@@ -1,17 +1,10 @@
-import kafkajs, {
-  Kafka,
-  type KafkaConfig,
-  type logCreator,
-  logLevel,
-  Partitioners,
-  type Producer,
-} from "kafkajs";
+import kafkajs, { Kafka, type KafkaConfig, logLevel, Partitioners, type Producer } from "kafkajs";
 import { AccessError } from "../support/access-error.ts";
 import { OutageError } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import { orAccessError } from "./access.ts";
 import { connectTo, kafkajsAddress } from "./addresses.ts";
-import { createClientLog } from "./client-log.ts";
+import { type ClientLog, createClientLog } from "./client-log.ts";
 import { registerCodecs } from "./compression.ts";
 import { sleepWhenIdle } from "./idle-connections.ts";
 import { checkRights, type Needed } from "./rights.ts";
@@ -37,7 +30,7 @@ interface ClientOptions {
 const toConfig = (
   settings: BrokerSettings,
   { clientId, level = logLevel.WARN, retries = 5 }: ClientOptions,
-  logCreator: logCreator,
+  { logCreator }: ClientLog,
 ): KafkaConfig => {
   sleepWhenIdle();
   registerCodecs();
@@ -61,7 +54,7 @@ const toConfig = (
  */
 export const createKafka = (settings: BrokerSettings, options: ClientOptions): Kafka => {
   const clientLog = createClientLog(options.log);
-  return clientLog.listen(new Kafka(toConfig(settings, options, clientLog.logCreator)));
+  return clientLog.listen(new Kafka(toConfig(settings, options, clientLog)));
 };
 
 /**
@@ -74,7 +67,7 @@ export const assertRights = (
   options: ClientOptions,
   needed: Needed,
 ): Promise<void> => {
-  const config = toConfig(settings, options, createClientLog(options.log).logCreator);
+  const config = toConfig(settings, options, createClientLog(options.log));
   return checkRights(config, new Kafka(config).logger(), needed);
 };
 

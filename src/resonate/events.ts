@@ -3,7 +3,10 @@ import { get as httpsGet } from "node:https";
 import { type HttpAdapter, isMessage, type Logger, type Message } from "@resonatehq/sdk";
 import { describe } from "../support/errors.ts";
 import { retryUntilDone } from "../support/retry.ts";
+
 import { type Access, authorize, createAgent, findRefusedStatus, toAccessError } from "./access.ts";
+import { readLines } from "./lines.ts";
+
 import { readLines } from "./lines.ts";
 
 /** Longest wait before reconnecting, in milliseconds. */

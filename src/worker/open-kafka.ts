@@ -41,7 +41,7 @@ export const openKafka = async (
   await untilReachable(broker, async () => {
     // The tries are ours, and each failure is to be shown.
     const once = createKafka(settings, { clientId, log, level: logLevel.NOTHING, retries: 1 });
-    if (!readOnly) return ensureTopics(once, settings);
+    if (!readOnly) return ensureTopics(once, settings, log);
     const admin = once.admin();
     await admin.connect().finally(() => admin.disconnect());
   });

@@ -34,14 +34,12 @@ export const untilReachable = async (
         `${system} at ${address} cannot be reached: ${describe(error)}. Start one with 'npm run stack' or 'docker compose up -d'. Next try in ${retryInMs / 1000} s.`,
       );
     },
-  }).then((refusal) => {
-    if (refusal || awaySince === undefined) return refusal;
-    log.info(`${system} at ${address} is back again, after ${Math.round((Date.now() - awaySince) / 1000)} s`);
-    return;
   });
   // A try may take seconds: a stop does not wait for it.
   const refusal = await Promise.race([reached, aborted(signal).then(() => signal.throwIfAborted())]);
   if (refusal) throw refusal;
+  if (awaySince === undefined) return;
+  log.info(`${system} at ${address} is back again, after ${Math.round((Date.now() - awaySince) / 1000)} s`);
 };
 
 /** A refusal, as the end of the tries. @throws any other error */

@@ -69,15 +69,14 @@ const assemble = async ({ job, env, log, signal, random = Math.random }: WorkerO
   const name = `${process.pid}-${randomUUID().slice(0, 8)}`;
   const topics = { source: settings.TOPIC_SOURCE, deadLetters: settings.TOPIC_DEAD_LETTERS };
   await using opened = new AsyncDisposableStack();
-  const effects = await untilOpen(() => job.open(settings, { resources: opened, worker: name, random }), {
-    log,
-    signal,
-  });
-
   warnOfMisspelt(job, env, log);
   log.info(
     `job ${job.name}: ${topics.source} at ${settings.KAFKA_BROKERS.join(",")} as ${settings.KAFKA_GROUP_ID}, executions at ${settings.RESONATE_URL} as ${settings.RESONATE_GROUP}`,
   );
+  const effects = await untilOpen(() => job.open(settings, { resources: opened, worker: name, random }), {
+    log,
+    signal,
+  });
   const server = { system: "Resonate server", address: settings.RESONATE_URL, log, signal };
   const broker = { system: "Kafka broker", address: settings.KAFKA_BROKERS.join(","), log, signal };
   await Promise.all([

@@ -134,6 +134,6 @@ suite("stops by the way a worker was started", { concurrency: 2, timeout: 180_00
     scene.proxy.onRequest = () => {};
     await scene.startWorker();
     await until("the completion", () => scene.completionsOf(id).length > 0);
-    assert.equal(scene.batchesOf(id), 2);
+    assert.equal(await scene.batchesOf(id), 2);
   });
 });
