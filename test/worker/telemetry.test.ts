@@ -4,7 +4,7 @@ import { Codec, type PromiseRecord, type Request, type Response } from "@resonat
 import { requestHead } from "../../src/resonate/request.ts";
 import type { Begin, Begun } from "../../src/worker/begin.ts";
 import { KEY_TAG, WORKER_TAG } from "../../src/worker/checkpoint.ts";
-import { dispatchBatch } from "../../src/worker/consumer.ts";
+import { dispatchBatch } from "../../src/worker/batch.ts";
 import { createDispatch } from "../../src/worker/dispatch.ts";
 import { createExecutionEvents } from "../../src/worker/execution-events.ts";
 import { createInFlight } from "../../src/worker/in-flight.ts";
