@@ -34,8 +34,8 @@ export interface Lab extends AsyncDisposable {
   readonly records: RecordStore;
   /** Puts a proxy before the server: requests of workers started from now on pass through it. */
   watchRequests(): Promise<ResonateProxy>;
-  /** Starts a worker, ours or the plain one, and waits until it is ready. */
-  startWorker(options?: { settings?: Env; plain?: boolean }): Promise<WorkerProcess>;
+  /** Starts a worker, ours or the one whose entry file is given, and waits until it is ready. */
+  startWorker(options?: { settings?: Env; plain?: boolean; entry?: string }): Promise<WorkerProcess>;
   /** Makes records of so many batches each and produces their ids; gives them back in order. */
   seed(count: number, options?: { batches?: number; partition?: number }): Promise<string[]>;
 }
@@ -82,9 +82,9 @@ export const openLab = async ({ settings: own = {}, delayMs = 0 }: LabOptions = 
       resonateUrl = proxy.url;
       return proxy;
     },
-    startWorker: async ({ settings: extra = {}, plain = false } = {}) => {
+    startWorker: async ({ settings: extra = {}, plain = false, entry = plain ? PLAIN : undefined } = {}) => {
       const all = { ...env, RESONATE_URL: resonateUrl, ...extra };
-      const worker = workers.use(spawnWorker(all, { cwd: folder, ...(plain ? { entry: PLAIN } : {}) }));
+      const worker = workers.use(spawnWorker(all, { cwd: folder, ...(entry ? { entry } : {}) }));
       await worker.ready;
       return worker;
     },

@@ -43,6 +43,9 @@ export const startStackProcess = async (delayMs: number): Promise<StackAddress &
 /** The entry file of the plain worker. */
 export const PLAIN = file("plain");
 
+/** The entry file of a worker without log and metrics. */
+export const UNOBSERVED = file("unobserved");
+
 /** Runs the bare loop in a process of its own; resolves with the times of its answers, in milliseconds. */
 export const runBareLoop = async (
   url: string,

@@ -5,6 +5,7 @@ import { growth } from "./measure/growth.ts";
 import { headOfLine } from "./measure/head-of-line.ts";
 import { idle } from "./measure/idle.ts";
 import { memory } from "./measure/memory.ts";
+import { observing } from "./measure/observing.ts";
 import { scaleOut } from "./measure/scale-out.ts";
 import { stepBound } from "./measure/step-bound.ts";
 import { takeover } from "./measure/takeover.ts";
@@ -21,6 +22,7 @@ const all: readonly Measurement[] = [
   takeover,
   scaleOut,
   idle,
+  observing,
 ];
 
 /**

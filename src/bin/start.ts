@@ -15,8 +15,15 @@ await runCommand(
     const job = await loadJob(positionals);
     const log = createLog(`worker ${process.pid}`);
     const env = readEnv(process.env);
-    const { HTTP_HOST: host, HTTP_PORT: port, KAFKA_GROUP_ID: group } = parseJobSettings(job, env);
-    await using observer = await startObserver({ host, port, group, version: manifest.version, log });
+    const settings = parseJobSettings(job, env);
+    await using observer = await startObserver({
+      host: settings.HTTP_HOST,
+      port: settings.HTTP_PORT,
+      group: settings.KAFKA_GROUP_ID,
+      takesMessages: settings.TAKE_MESSAGES === "yes",
+      version: manifest.version,
+      log,
+    });
     await using worker = await startWorker({ job, env, log, signal });
     observer.observe(worker);
     await Promise.race([aborted(signal), worker.failed]);

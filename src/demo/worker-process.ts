@@ -34,7 +34,8 @@ export const spawnWorker = (
 ): WorkerProcess => {
   const child: ChildProcess = spawn(process.execPath, [...nodeOptions, entry, ...args], {
     cwd,
-    env: { ...process.env, ...settings },
+    // Two cannot have one port.
+    env: { ...process.env, HTTP_PORT: "", ...settings },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const lines: string[] = [];

@@ -14,6 +14,8 @@ export interface Verdict {
 export interface HealthOptions {
   /** `undefined` while the worker has not started. */
   readonly state: () => WorkerState | undefined;
+  /** Whether the worker takes messages (TAKE_MESSAGES): one that only executes is in no group. */
+  readonly takesMessages?: boolean;
   /** Milliseconds, from any beginning. */
   readonly now?: () => number;
 }
@@ -42,7 +44,8 @@ interface Progress {
 const judge = (reasons: readonly string[]): Verdict => ({ ok: reasons.length === 0, reasons });
 
 /** Watches by what the worker tells of. */
-export const watchHealth = ({ state, now = () => performance.now() }: HealthOptions): Health => {
+export const watchHealth = (options: HealthOptions): Health => {
+  const { state, takesMessages = true, now = () => performance.now() } = options;
   const partitions = new Map<number, Progress>();
   let hasJoined = false;
   let isReached = false;
@@ -102,7 +105,7 @@ export const watchHealth = ({ state, now = () => performance.now() }: HealthOpti
       judge([
         ...(death === undefined ? [] : [`the worker cannot go on: ${death}`]),
         ...(isStopping ? ["the worker stops"] : []),
-        ...(hasJoined ? [] : ["the worker has not joined its consumer group"]),
+        ...(hasJoined || !takesMessages ? [] : ["the worker has not joined its consumer group"]),
         ...(isReached ? [] : ["the Resonate server does not answer"]),
       ]),
     died: (reason) => {

@@ -15,6 +15,8 @@ export interface ObserverOptions {
   readonly version: string;
   /** The consumer group. */
   readonly group: string;
+  /** Whether the worker takes messages. */
+  readonly takesMessages: boolean;
   readonly log: Log;
 }
 
@@ -56,13 +58,13 @@ const keepFor = <T>(ms: number, work: () => Promise<T>): (() => Promise<T>) => {
  * @throws {SettingsError} when it cannot listen at that address
  */
 export const startObserver = async (options: ObserverOptions): Promise<Observer> => {
-  const { host, port, version, group, log } = options;
+  const { host, port, version, group, takesMessages, log } = options;
   if (port === "") return { observe: () => {}, [Symbol.asyncDispose]: async () => {} };
   let worker: Observed | undefined;
   const state = () => worker?.state();
 
   await using opened = new AsyncDisposableStack();
-  const health = opened.use(watchHealth({ state }));
+  const health = opened.use(watchHealth({ state, takesMessages }));
   const metrics = opened.use(createMetrics({ state, isReady: () => health.ready().ok, version, group }));
   const render = keepFor(RENDER_MS, metrics.render);
   const { url } = opened.use(

@@ -30,7 +30,11 @@ export const watchClockSkew = (log: Log, now: () => number = Date.now): ClockSke
     onAnswer: (response, sentAt) => {
       const roundTrip = now() - sentAt;
       if (!isSuccess(response) || roundTrip > MAX_ROUND_TRIP_MS) return;
-      const isNew = response.kind === "task.create" && response.data.task?.version === 1;
+      // One that has ended may have been leased once, too, and was created long before.
+      const isNew =
+        response.kind === "task.create" &&
+        response.data.task?.state === "acquired" &&
+        response.data.task.version === 1;
       // Other promises that are created may have been there before.
       const isPulse = response.kind === "promise.create" && response.data.promise.id.startsWith(PULSE_ID);
       if (!isNew && !isPulse) return;

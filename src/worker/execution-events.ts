@@ -58,7 +58,11 @@ export const createExecutionEvents = ({ worker, find }: ExecutionEventsOptions) 
   return (request: Request, response: Response | undefined, ms: number): void => {
     const status = response?.head.status ?? 0;
     if (isHeard("request.ended")) tell("request.ended", { kind: request.kind, status, ms });
-    if (response === undefined) return;
+    if (response === undefined) {
+      // Even unanswered: this worker has left it.
+      if (request.kind === "task.release") leased.delete(request.data.id);
+      return;
+    }
     if (response.kind === "task.create" || response.kind === "task.acquire") onLease(response);
     const { kind } = request;
     if (

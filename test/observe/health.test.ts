@@ -123,6 +123,14 @@ test("ready: in the group, with partitions or without, and the server reached; n
   assert.equal(health.live().ok, true, "a stop is healthy");
 });
 
+test("a worker that takes no messages is ready without a group", (t) => {
+  const health = watchHealth({ state: () => undefined, takesMessages: false });
+  t.after(() => health[Symbol.dispose]());
+  assert.deepEqual(health.ready().reasons, ["the Resonate server does not answer"]);
+  tell("request.ended", { kind: "promise.get", status: 404, ms: 1 });
+  assert.equal(health.ready().ok, true);
+});
+
 test("before anything has happened a worker is healthy and not ready", (t) => {
   const health = watchHealth({ state: () => undefined });
   t.after(() => health[Symbol.dispose]());

@@ -14,7 +14,7 @@ const STATE: WorkerState = {
   leases: 0,
   clockSkewMs: undefined,
 };
-const own = { host: "127.0.0.1", version: "1", group: "g" };
+const own = { host: "127.0.0.1", version: "1", group: "g", takesMessages: true };
 
 const start = async (t: TestContext) => {
   const log = createMemoryLog();

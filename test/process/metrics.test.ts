@@ -48,7 +48,8 @@ const countRequests = () => {
       const labels = `kind="${request.kind}",status="${status}"`;
       requests[labels] = (requests[labels] ?? 0) + 1;
       if (status !== 200) return;
-      if (request.kind === "task.create") created.set(request.data.action.data.id, Date.now());
+      // A repeat is answered with what there was.
+      if (request.kind === "task.create") created.getOrInsert(request.data.action.data.id, Date.now());
       if (request.kind === "task.fulfill") ended.set(request.data.id, Date.now());
     },
   };
@@ -107,7 +108,7 @@ suite("metrics", { concurrency: 3, timeout: 180_000 }, () => {
       },
     });
     const ids = await Promise.all(
-      Array.from({ length: 8 }, (_, i) => scene.seed({ batches: 7, partition: i % 2 })),
+      Array.from({ length: 8 }, (_, i) => scene.seed({ batches: 20, partition: i % 2 })),
     );
     await until("every message to be committed", async () => (await scene.committed()) === ids.length);
     const before = await untilMetrics(survivor, (samples) => {
@@ -160,7 +161,7 @@ suite("metrics", { concurrency: 3, timeout: 180_000 }, () => {
     await t.test("messages: what was produced to its partitions, and the dead-letter topic", async () => {
       equal(`messages_received_total{${topic},partition="${own}"}`, 4 + 3);
       equal(`messages_received_total{${topic},partition="${other}"}`, 2);
-      equal('messages_dispatched_total{outcome="started"}', passed.created.size - 1);
+      equal('messages_dispatched_total{outcome="started"}', passed.created.size);
       equal('messages_dispatched_total{outcome="started"}', 4 + 1 + 1);
       equal('messages_dispatched_total{outcome="finished"}', 1);
       const reasons = Map.groupBy(scene.deadLetters, ({ headers }) => String(headers?.[HEADERS.reason]));
