@@ -7,8 +7,6 @@ import { retryUntilDone } from "../support/retry.ts";
 import { type Access, authorize, createAgent, findRefusedStatus, toAccessError } from "./access.ts";
 import { readLines } from "./lines.ts";
 
-import { readLines } from "./lines.ts";
-
 /** Longest wait before reconnecting, in milliseconds. */
 const MAX_RECONNECT_MS = 2000;
 /** How often an idle connection is probed by TCP, in milliseconds. */

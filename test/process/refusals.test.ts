@@ -112,7 +112,10 @@ const assertSetAside = async (
     const keys = new Set(completions.map(({ headers }) => String(headers?.[IDEMPOTENCY_KEY_HEADER])));
     assert.deepEqual([keys.size, areCut || completions.length === 1], [1, true]);
     // A step that was cut asks again, under the same key.
-    const effects = scene.effectsOf(id).map(({ key, repeats }) => ({ key, repeats: areCut ? 0 : repeats }));
+    const effects = (await scene.effectsOf(id)).map(({ key, repeats }) => ({
+      key,
+      repeats: areCut ? 0 : repeats,
+    }));
     assert.deepEqual(effects, effectsOnce(job, id));
   }
 };
@@ -329,9 +332,12 @@ suite("refusals", { concurrency: 3, timeout: 600_000 }, () => {
   const killers: Record<string, (scene: JobScene, partition: number) => Promise<string>> = {
     deletion: async (scene, partition) => {
       const id = `kills-${randomUUID()}`;
-      const { openRecords } = await import("../../src/jobs/deletion/records.ts");
-      using records = openRecords(scene.env.RECORDS_DB ?? "", { worker: "test", busyTimeoutMs: 5000 });
-      records.addRows(new Map([[id, 30]]));
+      const { openRecords } = await import("../../src/jobs/deletion/open-records.ts");
+      await using records = await openRecords(scene.env.RECORDS_DB ?? "", {
+        worker: "test",
+        lockWaitMs: 5000,
+      });
+      await records.addRows(new Map([[id, 30]]));
       await scene.produce({ key: id, value: JSON.stringify(id), partition });
       return id;
     },
@@ -362,7 +368,7 @@ suite("refusals", { concurrency: 3, timeout: 600_000 }, () => {
       const words = /begun 3 times and never came to an end/;
       await assertSetAside(scene, job, { bad, others, words, reason: "execution-failed" }, true);
       const killing = effectsOnce(job, bad)[job.name === "deletion" ? 1 : 0];
-      const asked = scene.effectsOf(bad).find(({ key }) => key === killing?.key);
+      const asked = (await scene.effectsOf(bad)).find(({ key }) => key === killing?.key);
       assert.deepEqual(asked, { ...killing, repeats: TAKEOVERS - 1 }, "its effect took place once");
 
       const later = await scene.seedOne(0);
