@@ -86,7 +86,7 @@ suite("Kafka as it is", { concurrency: 3 }, () => {
     for (const name of ["gzip", "snappy", "lz4", "zstd"]) {
       const { ids } = await prepare(
         scene,
-        Array.from({ length: 20 }, (_, n) => `${name}-${n}`),
+        Array.from({ length: 5 }, (_, n) => `${name}-${n}`),
       );
       const target = ["-b", scene.env.KAFKA_BROKERS ?? "", "-t", scene.settings.TOPIC_SOURCE, "-p", "0"];
       const kcat = spawn("kcat", ["-P", ...target, "-z", name, "-X", "linger.ms=200"]);
