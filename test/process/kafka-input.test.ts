@@ -86,7 +86,7 @@ suite("Kafka as it is", { concurrency: 3 }, () => {
     for (const name of ["gzip", "snappy", "lz4", "zstd"]) {
       const { ids } = await prepare(
         scene,
-        Array.from({ length: 20 }, (_, n) => `${name}-${n}`),
+        Array.from({ length: 5 }, (_, n) => `${name}-${n}`),
       );
       const target = ["-b", scene.env.KAFKA_BROKERS ?? "", "-t", scene.settings.TOPIC_SOURCE, "-p", "0"];
       const kcat = spawn("kcat", ["-P", ...target, "-z", name, "-X", "linger.ms=200"]);
@@ -109,7 +109,8 @@ suite("Kafka as it is", { concurrency: 3 }, () => {
     const compression = CompressionTypes.LZ4;
     await scene.producer.send({ topic: scene.settings.TOPIC_SOURCE, messages, compression });
     assert.equal(await within("the end of the worker", worker.exited), 1);
-    assert.match(worker.lines.at(-1) ?? "", /expected package lz4-napi, .*'npm install lz4-napi' adds it/);
+    const reason = /^expected package lz4-napi, .*'npm install lz4-napi' adds it$/;
+    assert.equal(worker.lines.filter((line) => reason.test(line)).length, 1);
     assert.equal(await scene.committed(), 0);
   });
 
