@@ -5,6 +5,7 @@ import { suite, type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import type { Request } from "@resonatehq/sdk";
 import { spawnWorker, type WorkerProcess } from "../../src/demo/worker-process.ts";
+import { openRecords } from "../../src/jobs/deletion/open-records.ts";
 import { requestHead } from "../../src/resonate/request.ts";
 import { KEY_TAG } from "../../src/worker/checkpoint.ts";
 import { HEADERS } from "../../src/worker/dead-letter.ts";
@@ -112,7 +113,10 @@ const assertSetAside = async (
     const keys = new Set(completions.map(({ headers }) => String(headers?.[IDEMPOTENCY_KEY_HEADER])));
     assert.deepEqual([keys.size, areCut || completions.length === 1], [1, true]);
     // A step that was cut asks again, under the same key.
-    const effects = scene.effectsOf(id).map(({ key, repeats }) => ({ key, repeats: areCut ? 0 : repeats }));
+    const effects = (await scene.effectsOf(id)).map(({ key, repeats }) => ({
+      key,
+      repeats: areCut ? 0 : repeats,
+    }));
     assert.deepEqual(effects, effectsOnce(job, id));
   }
 };
@@ -153,7 +157,7 @@ suite("refusals", { concurrency: 3, timeout: 600_000 }, () => {
           await assertSetAside(scene, job, { bad, others, words: new RegExp(WORDS), reason });
           const times = refuser.refused.length;
           assert.ok(times >= 1 && times <= 3, `refused ${times} times`);
-          assert.deepEqual(scene.effectsOf(bad), effectsOnce(job, bad).slice(0, effects));
+          assert.deepEqual(await scene.effectsOf(bad), effectsOnce(job, bad).slice(0, effects));
         });
       }
     }
@@ -190,7 +194,7 @@ suite("refusals", { concurrency: 3, timeout: 600_000 }, () => {
       refuser.refuse = () => undefined;
       await until("all completions", () => ids.every((id) => scene.completionsOf(id).length > 0));
       assert.deepEqual(scene.deadLetters, []);
-      for (const id of ids) assert.deepEqual(scene.effectsOf(id), effectsOnce(job, id));
+      for (const id of ids) assert.deepEqual(await scene.effectsOf(id), effectsOnce(job, id));
     });
   }
 
@@ -301,7 +305,7 @@ suite("refusals", { concurrency: 3, timeout: 600_000 }, () => {
         [[bad, "execution-failed"]],
       );
       assert.match(String(scene.deadLetters[0]?.headers?.[HEADERS.error]), words);
-      assert.equal(scene.batchesOf(bad), steps);
+      assert.equal(await scene.batchesOf(bad), steps);
       assert.ok(acquires <= steps, `acquired ${acquires} times`);
       const stopped = performance.now();
       worker.kill("SIGTERM");
@@ -329,9 +333,11 @@ suite("refusals", { concurrency: 3, timeout: 600_000 }, () => {
   const killers: Record<string, (scene: JobScene, partition: number) => Promise<string>> = {
     deletion: async (scene, partition) => {
       const id = `kills-${randomUUID()}`;
-      const { openRecords } = await import("../../src/jobs/deletion/records.ts");
-      using records = openRecords(scene.env.RECORDS_DB ?? "", { worker: "test", busyTimeoutMs: 5000 });
-      records.addRows(new Map([[id, 30]]));
+      await using records = await openRecords(scene.env.RECORDS_DB ?? "", {
+        worker: "test",
+        lockWaitMs: 5000,
+      });
+      await records.addRows(new Map([[id, 30]]));
       await scene.produce({ key: id, value: JSON.stringify(id), partition });
       return id;
     },
@@ -362,7 +368,7 @@ suite("refusals", { concurrency: 3, timeout: 600_000 }, () => {
       const words = /begun 3 times and never came to an end/;
       await assertSetAside(scene, job, { bad, others, words, reason: "execution-failed" }, true);
       const killing = effectsOnce(job, bad)[job.name === "deletion" ? 1 : 0];
-      const asked = scene.effectsOf(bad).find(({ key }) => key === killing?.key);
+      const asked = (await scene.effectsOf(bad)).find(({ key }) => key === killing?.key);
       assert.deepEqual(asked, { ...killing, repeats: TAKEOVERS - 1 }, "its effect took place once");
 
       const later = await scene.seedOne(0);
