@@ -7,7 +7,11 @@ export const watchTopic = async (
   topic: string,
 ): Promise<{ readonly messages: readonly KafkaMessage[] } & AsyncDisposable> => {
   const messages: KafkaMessage[] = [];
-  const consumer = kafka.consumer({ groupId: `watch-${randomUUID()}`, maxWaitTimeInMs: 500 });
+  const consumer = kafka.consumer({
+    groupId: `watch-${randomUUID()}`,
+    maxWaitTimeInMs: 500,
+    allowAutoTopicCreation: false,
+  });
   await consumer.connect();
   await consumer.subscribe({ topic, fromBeginning: true });
   // A reader that lost its connection begins anew: what it has seen before does not count again.

@@ -31,13 +31,16 @@ const seedAsleep = async (scene: JobScene): Promise<string[]> => {
   return ids;
 };
 
-const assertAllDone = (scene: JobScene, job: JobUnderTest, ids: readonly string[]) => {
+const assertAllDone = async (scene: JobScene, job: JobUnderTest, ids: readonly string[]) => {
   for (const id of ids) {
     assert.equal(scene.completionsOf(id).length, 1, `completions of ${id}`);
-    assert.deepEqual(scene.effectsOf(id), effectsOnce(job, id));
+    assert.deepEqual(await scene.effectsOf(id), effectsOnce(job, id));
   }
   assert.deepEqual(scene.deadLetters, []);
 };
+
+const effectsOfAll = (scene: JobScene, ids: readonly string[]) =>
+  Promise.all(ids.map((id) => scene.effectsOf(id)));
 
 const isDone = (scene: JobScene, ids: readonly string[]) =>
   ids.every((id) => scene.completionsOf(id).length > 0);
@@ -67,7 +70,7 @@ suite("changes under running executions", { concurrency: 3, timeout: 600_000 }, 
         await endBy(old, "SIGKILL", "SIGKILL");
         return seeded;
       })();
-      const before = ids.map((id) => scene.effectsOf(id));
+      const before = await effectsOfAll(scene, ids);
       const changed = await startFixture(scene, file);
       for (const id of ids) {
         await until(`a second try of ${id}`, () =>
@@ -79,15 +82,11 @@ suite("changes under running executions", { concurrency: 3, timeout: 600_000 }, 
         assert.match(line, /under version 1; give a changed workflow another version/);
       }
       assert.deepEqual([scene.completions, scene.deadLetters], [[], []]);
-      assert.deepEqual(
-        ids.map((id) => scene.effectsOf(id)),
-        before,
-        "nothing was done in the wrong order",
-      );
+      assert.deepEqual(await effectsOfAll(scene, ids), before, "nothing was done in the wrong order");
 
       await scene.startWorker();
       await until("all completions", () => isDone(scene, ids), TAKEOVER_MS);
-      assertAllDone(scene, job, ids);
+      await assertAllDone(scene, job, ids);
     });
   }
 
@@ -107,7 +106,7 @@ suite("changes under running executions", { concurrency: 3, timeout: 600_000 }, 
       const begunNew = await Promise.all(Array.from({ length: RECORDS }, () => scene.seedOne()));
       const ids = [...begunOld, ...begunNew];
       await until("all completions", () => isDone(scene, ids), TAKEOVER_MS);
-      assertAllDone(scene, job, ids);
+      await assertAllDone(scene, job, ids);
       assert.equal(linesWith(old, "kicked off").length, 0, "the old worker takes no messages");
       await endBy(old, "SIGTERM", 0);
 
@@ -136,7 +135,7 @@ suite("changes under running executions", { concurrency: 3, timeout: 600_000 }, 
 
       await scene.startWorker();
       await until("all completions", () => isDone(scene, ids), TAKEOVER_MS);
-      assertAllDone(scene, job, [...ids, own]);
+      await assertAllDone(scene, job, [...ids, own]);
     });
 
     test(`mode 30: TOPIC_SOURCE of ${job.name} is changed in a deploy: the start is refused with whose group it is`, async (t) => {
@@ -154,7 +153,7 @@ suite("changes under running executions", { concurrency: 3, timeout: 600_000 }, 
       );
       await scene.startWorker();
       await until("all completions", () => isDone(scene, ids), TAKEOVER_MS);
-      assertAllDone(scene, job, ids);
+      await assertAllDone(scene, job, ids);
     });
   }
 });

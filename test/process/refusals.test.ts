@@ -5,6 +5,7 @@ import { suite, type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import type { Request } from "@resonatehq/sdk";
 import { spawnWorker, type WorkerProcess } from "../../src/demo/worker-process.ts";
+import { openRecords } from "../../src/jobs/deletion/open-records.ts";
 import { requestHead } from "../../src/resonate/request.ts";
 import { KEY_TAG } from "../../src/worker/checkpoint.ts";
 import { HEADERS } from "../../src/worker/dead-letter.ts";
@@ -156,7 +157,7 @@ suite("refusals", { concurrency: 3, timeout: 600_000 }, () => {
           await assertSetAside(scene, job, { bad, others, words: new RegExp(WORDS), reason });
           const times = refuser.refused.length;
           assert.ok(times >= 1 && times <= 3, `refused ${times} times`);
-          assert.deepEqual(scene.effectsOf(bad), effectsOnce(job, bad).slice(0, effects));
+          assert.deepEqual(await scene.effectsOf(bad), effectsOnce(job, bad).slice(0, effects));
         });
       }
     }
@@ -193,7 +194,7 @@ suite("refusals", { concurrency: 3, timeout: 600_000 }, () => {
       refuser.refuse = () => undefined;
       await until("all completions", () => ids.every((id) => scene.completionsOf(id).length > 0));
       assert.deepEqual(scene.deadLetters, []);
-      for (const id of ids) assert.deepEqual(scene.effectsOf(id), effectsOnce(job, id));
+      for (const id of ids) assert.deepEqual(await scene.effectsOf(id), effectsOnce(job, id));
     });
   }
 
@@ -304,7 +305,7 @@ suite("refusals", { concurrency: 3, timeout: 600_000 }, () => {
         [[bad, "execution-failed"]],
       );
       assert.match(String(scene.deadLetters[0]?.headers?.[HEADERS.error]), words);
-      assert.equal(scene.batchesOf(bad), steps);
+      assert.equal(await scene.batchesOf(bad), steps);
       assert.ok(acquires <= steps, `acquired ${acquires} times`);
       const stopped = performance.now();
       worker.kill("SIGTERM");
@@ -332,7 +333,10 @@ suite("refusals", { concurrency: 3, timeout: 600_000 }, () => {
   const killers: Record<string, (scene: JobScene, partition: number) => Promise<string>> = {
     deletion: async (scene, partition) => {
       const id = `kills-${randomUUID()}`;
+<<<<<<< HEAD
       const { openRecords } = await import("../../src/jobs/deletion/open-records.ts");
+=======
+>>>>>>> 524422ad3076ccfd396290a51d3f7b67f66fc5fa
       await using records = await openRecords(scene.env.RECORDS_DB ?? "", {
         worker: "test",
         lockWaitMs: 5000,
