@@ -333,10 +333,6 @@ suite("refusals", { concurrency: 3, timeout: 600_000 }, () => {
   const killers: Record<string, (scene: JobScene, partition: number) => Promise<string>> = {
     deletion: async (scene, partition) => {
       const id = `kills-${randomUUID()}`;
-<<<<<<< HEAD
-      const { openRecords } = await import("../../src/jobs/deletion/open-records.ts");
-=======
->>>>>>> 524422ad3076ccfd396290a51d3f7b67f66fc5fa
       await using records = await openRecords(scene.env.RECORDS_DB ?? "", {
         worker: "test",
         lockWaitMs: 5000,
