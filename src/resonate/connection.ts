@@ -88,6 +88,7 @@ export const connect = (options: ConnectionOptions): Connection => {
       pauses.onAnswer(request, response);
       return response;
     } catch (error) {
+      history.onSilence(request);
       pauses.onAnswer(request, undefined);
       onAnswer(request, undefined, Date.now() - sentAt);
       throw error;

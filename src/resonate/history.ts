@@ -13,6 +13,8 @@ interface Recorded {
 export interface History {
   /** To be told of every answer of the server. */
   readonly onAnswer: (request: Request, response: Response) => void;
+  /** To be told of every request that was not answered. */
+  readonly onSilence: (request: Request) => void;
   /** Counts the leases on an execution, the present one included; 1 for one that was never handed on. */
   leaseOf(executionId: string): number;
   /** What stands recorded under a promise id of an execution. */
@@ -61,6 +63,10 @@ export const createHistory = (): History => {
           note(request.data.id, response.data.preload);
         else executions.delete(request.data.id);
       }
+    },
+    onSilence: ({ kind, data }) => {
+      // The execution has been left: nothing is sent for it any more that would end what is noted here.
+      if (kind === "task.release") executions.delete(data.id);
     },
     leaseOf: (executionId) => executions.get(executionId)?.lease ?? 1,
     find: (executionId, promiseId) => executions.get(executionId)?.promises.get(promiseId),

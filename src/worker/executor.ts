@@ -117,6 +117,13 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
       probe: () => connection.send({ kind: "promise.get", head: requestHead(), data: { id: service.name } }),
       onLost: () => onServer.lost(),
       onBack: () => onServer.back(),
+      onOutageOver: (ms) => {
+        // A single request that failed among others is no outage.
+        if (ms < 1000) return;
+        log.info(
+          `Resonate server at ${settings.RESONATE_URL} is back again, after ${Math.round(ms / 1000)} s`,
+        );
+      },
     }),
   );
   await untilReachable(() => claim(connection.send));

@@ -10,6 +10,8 @@ export interface ServerWatchOptions {
   readonly probe: () => Promise<unknown>;
   readonly onLost: () => void;
   readonly onBack: () => void;
+  /** Told when the server answers again, and how long it had not, in milliseconds. */
+  readonly onOutageOver: (ms: number) => void;
 }
 
 /** Whether this worker reaches the Resonate server. */
@@ -21,7 +23,7 @@ export interface ServerWatch extends Disposable {
 }
 
 /** Watches whether the server answers this worker, and asks it where nothing else does. */
-export const watchServer = ({ probe, onLost, onBack }: ServerWatchOptions): ServerWatch => {
+export const watchServer = ({ probe, onLost, onBack, onOutageOver }: ServerWatchOptions): ServerWatch => {
   const now = () => performance.now();
   let answeredAt = now();
   let isLost = false;
@@ -54,7 +56,11 @@ export const watchServer = ({ probe, onLost, onBack }: ServerWatchOptions): Serv
     },
     answered: () => {
       answeredAt = now();
-      if (outageSince !== undefined) tell("outage.over", { system: "server", ms: answeredAt - outageSince });
+      if (outageSince !== undefined) {
+        const ms = answeredAt - outageSince;
+        tell("outage.over", { system: "server", ms });
+        onOutageOver(ms);
+      }
       outageSince = undefined;
       if (!isLost) return;
       isLost = false;

