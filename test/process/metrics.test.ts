@@ -91,7 +91,7 @@ suite("metrics", { concurrency: 3, timeout: 180_000 }, () => {
 
     const killed = Promise.withResolvers<number>();
     let mayDie = false;
-    const countRepeats = () => records.ledger().reduce((sum, { repeats }) => sum + repeats, 0);
+    const countRepeats = async () => (await records.ledger()).reduce((sum, { repeats }) => sum + repeats, 0);
     let repeatsBefore = 0;
     const createdByVictim = new Map<string, number>();
     follow(scene.proxy, {
@@ -104,7 +104,7 @@ suite("metrics", { concurrency: 3, timeout: 180_000 }, () => {
         };
         victim.kill("SIGKILL");
         await victim.exited;
-        repeatsBefore = countRepeats();
+        repeatsBefore = await countRepeats();
         killed.resolve(Date.now());
         throw new Lost("the worker is dead");
       },
@@ -218,7 +218,7 @@ suite("metrics", { concurrency: 3, timeout: 180_000 }, () => {
     await t.test("steps: the ledger", async () => {
       const ledger = await records.ledger();
       const done = ledger.filter(({ worker }) => worker === survivorName).length;
-      const answered = countRepeats();
+      const answered = await countRepeats();
       const retried = linesWith(survivor, "failed (attempt").length;
       assert.ok(
         done > 0 && answered > 0 && retried > 0,
