@@ -40,13 +40,17 @@ const countRequests = () => {
   const requests: Record<string, number> = {};
   const created = new Map<string, number>();
   const ended = new Map<string, number>();
+  /** Leases that the server refused to know, each once: a machine that is busy loses some. */
+  const lost = new Set<string>();
   return {
     requests,
+    lost,
     created,
     ended,
     onAnswer: (request: Request, status: number) => {
       const labels = `kind="${request.kind}",status="${status}"`;
       requests[labels] = (requests[labels] ?? 0) + 1;
+      if (status === 409 && "version" in request.data) lost.add(`${request.data.id} ${request.data.version}`);
       if (status !== 200) return;
       // A repeat is answered with what there was.
       if (request.kind === "task.create") created.getOrInsert(request.data.action.data.id, Date.now());
@@ -87,6 +91,8 @@ suite("metrics", { concurrency: 3, timeout: 180_000 }, () => {
 
     const killed = Promise.withResolvers<number>();
     let mayDie = false;
+    const countRepeats = async () => (await records.ledger()).reduce((sum, { repeats }) => sum + repeats, 0);
+    let repeatsBefore = 0;
     const createdByVictim = new Map<string, number>();
     follow(scene.proxy, {
       before: async (passing) => {
@@ -98,6 +104,7 @@ suite("metrics", { concurrency: 3, timeout: 180_000 }, () => {
         };
         victim.kill("SIGKILL");
         await victim.exited;
+        repeatsBefore = await countRepeats();
         killed.resolve(Date.now());
         throw new Lost("the worker is dead");
       },
@@ -145,9 +152,13 @@ suite("metrics", { concurrency: 3, timeout: 180_000 }, () => {
     await scene.produce({ key: "old", value: JSON.stringify("old"), partition: own });
     await until("both dead letters", () => scene.deadLetters.length === 2);
 
-    // Heartbeats and probes go on, so it is the requests that decide when both sides are at one.
+    // Requests go on, so it is they that decide when both sides are at one. Heartbeats may be under way at any time.
+    const heartbeats = 'kind="task.heartbeat",status="200"';
     const samples = await untilMetrics(survivor, (found) => {
-      assert.deepEqual(found.of("resonate_request_duration_seconds_count"), passed.requests);
+      const { [heartbeats]: beats = 0, ...others } = found.of("resonate_request_duration_seconds_count");
+      const { [heartbeats]: beaten = 0, ...passing } = passed.requests;
+      assert.deepEqual(others, passing);
+      assert.ok(beats <= beaten && beats >= beaten - 5, `${beats} heartbeats of ${beaten}`);
       assert.equal(found.get('messages_dispatched_total{outcome="finished"}'), 1);
     });
     const equal = (sample: string, expected: number) =>
@@ -202,19 +213,20 @@ suite("metrics", { concurrency: 3, timeout: 180_000 }, () => {
       equal("executions_in_flight", 0);
       equal("oldest_execution_age_seconds", 0);
       equal("executions_limit", settings.MAX_IN_FLIGHT);
-      equal("leases_lost_total", 0);
+      equal("leases_lost_total", passed.lost.size);
     });
     await t.test("steps: the ledger", async () => {
       const ledger = await records.ledger();
       const done = ledger.filter(({ worker }) => worker === survivorName).length;
-      const answered = ledger.reduce((sum, { repeats }) => sum + repeats, 0);
+      const answered = await countRepeats();
       const retried = linesWith(survivor, "failed (attempt").length;
       assert.ok(
         done > 0 && answered > 0 && retried > 0,
         `${done} done, ${answered} answered, ${retried} retried`,
       );
       equal('steps_total{step="deleteBatch",result="done"}', done);
-      equal('steps_total{step="deleteBatch",result="answered"}', answered);
+      // Either worker may have made those before the kill, by a lease that a busy machine lost.
+      between('steps_total{step="deleteBatch",result="answered"}', answered - repeatsBefore, answered);
       equal('steps_total{step="deleteBatch",result="retried"}', retried);
       const published = linesWith(survivor, `is in ${settings.TOPIC_COMPLETIONS}`).length;
       equal('steps_total{step="enqueueCompletion",result="done"}', published);
