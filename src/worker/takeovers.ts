@@ -33,7 +33,7 @@ export interface TakeoversOptions {
 }
 
 /** A call of a step, as it is recorded. */
-export interface RecordedStep {
+interface RecordedStep {
   readonly executionId: string;
   /** The id of its promise. */
   readonly promiseId: string;
