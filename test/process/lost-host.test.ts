@@ -325,7 +325,7 @@ suite("lost host", { concurrency: 3, timeout: 240_000 }, () => {
       BATCH_PAUSE_MS: "40000",
       LEASE_TTL_MS: String(LEASE_MS),
       // What is handed back in an outage has not killed its worker.
-      STEP_MAX_TAKEOVERS: "1",
+      STEP_MAX_TAKEOVERS: "2",
     });
     const broker = await silentBroker(scene);
     const desk = scene.resources.use(await startResonateProxy(scene.proxy.url));
