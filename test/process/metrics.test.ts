@@ -155,9 +155,16 @@ suite("metrics", { concurrency: 3, timeout: 180_000 }, () => {
     // Requests go on, so it is they that decide when both sides are at one. Heartbeats may be under way at any time.
     const heartbeats = 'kind="task.heartbeat",status="200"';
     const samples = await untilMetrics(survivor, (found) => {
-      const { [heartbeats]: beats = 0, ...others } = found.of("resonate_request_duration_seconds_count");
-      const { [heartbeats]: beaten = 0, ...passing } = passed.requests;
-      assert.deepEqual(others, passing);
+      const requests = found.of("resonate_request_duration_seconds_count");
+      const [beats = 0, beaten = 0] = [requests[heartbeats], passed.requests[heartbeats]];
+      // What a worker asks of the server for itself does not all pass where requests are counted.
+      const ofTasks = (counts: Readonly<Record<string, number>>) =>
+        Object.fromEntries(
+          Object.entries(counts).filter(
+            ([labels]) => labels.startsWith('kind="task.') && labels !== heartbeats,
+          ),
+        );
+      assert.deepEqual(ofTasks(requests), ofTasks(passed.requests));
       assert.ok(beats <= beaten && beats >= beaten - 5, `${beats} heartbeats of ${beaten}`);
       assert.equal(found.get('messages_dispatched_total{outcome="finished"}'), 1);
     });
