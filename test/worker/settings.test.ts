@@ -82,7 +82,7 @@ const badTopics = ["", " ", ".", "..", "a b", "a/b", "a:b", "ä", "x".repeat(250
 const bounds = {
   TOPIC_PARTITIONS: ["0", "10001"],
   LEASE_TTL_MS: ["499", "3600001"],
-  STEP_MAX_TAKEOVERS: ["0", "1000001"],
+  STEP_MAX_TAKEOVERS: ["1", "1000001"],
   WORKFLOW_TIMEOUT_MS: ["0", "315360000001"],
   BATCH_SIZE: ["0", "100001"],
   BATCH_PAUSE_MS: ["-1", "31536000001"],
@@ -98,6 +98,7 @@ const bounds = {
 };
 const SECRETS = new Set(["RESONATE_TOKEN", "KAFKA_SASL_PASSWORD"]);
 const invalid: Readonly<Record<string, readonly string[]>> = {
+  TAKE_MESSAGES: ["", "true"],
   KAFKA_BROKERS: [
     "",
     "host",
