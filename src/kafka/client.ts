@@ -12,7 +12,7 @@ import { createSecurity } from "./security.ts";
 import type { KafkaSecuritySettings } from "./security-settings.ts";
 
 /** Topics and partitions made by others are noticed within this time, in milliseconds; kafkajs's default is 5 minutes. */
-export const METADATA_MAX_AGE_MS = 10_000;
+export const METADATA_MAX_AGE_MS = 5000;
 
 /** Where the brokers are, and how to speak to them; plainly where nothing is said of security. */
 export type BrokerSettings = { readonly KAFKA_BROKERS: readonly string[] } & (

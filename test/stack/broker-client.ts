@@ -9,7 +9,7 @@ import {
   type Producer,
 } from "kafkajs";
 import { type BrokerOptions, createBroker } from "../../src/stack/broker/broker.ts";
-import { afterwards, randomName } from "./contract.ts";
+import { afterwards, eventually, randomName } from "./contract.ts";
 
 /** Brokers of a real Kafka to run the contract against, as `host:port,host:port`; without, an embedded one is started. */
 const realBrokers = process.env.KAFKA_BROKERS;
@@ -54,7 +54,13 @@ export const connectProducer = async (
 
 export const createTopic = async (admin: Admin, numPartitions = 1): Promise<string> => {
   const topic = randomName("topic");
-  await admin.createTopics({ topics: [{ topic, numPartitions }], waitForLeaders: true });
+  // Not left to `waitForLeaders`: kafkajs 2.2.4 fails where Kafka does not yet know what it has just made.
+  await admin.createTopics({ topics: [{ topic, numPartitions }], waitForLeaders: false });
+  await eventually("the topic to have leaders", async () => {
+    const metadata = await admin.fetchTopicMetadata({ topics: [topic] }).catch(() => undefined);
+    const partitions = metadata?.topics[0]?.partitions ?? [];
+    return partitions.length === numPartitions && partitions.every(({ leader }) => leader >= 0);
+  });
   return topic;
 };
 
