@@ -12,6 +12,7 @@ import { createKafka } from "../../src/kafka/client.ts";
 import { createListener, type Listener } from "../../src/stack/listener.ts";
 import { silentLog } from "../../src/support/log.ts";
 import { type Authority, createAuthority, hasOpenssl, joinPem } from "./certificates.ts";
+import { findFreePorts } from "./free-port.ts";
 
 const run = promisify(execFile);
 const SCRIPT = fileURLToPath(new URL("../../.ci/kafka", import.meta.url));
@@ -50,14 +51,6 @@ const startRelay = async (port: () => number): Promise<{ port: number; listener:
   });
   const listener = createListener(server);
   return { port: await listener.open({ port: 0, host: "127.0.0.1" }), listener };
-};
-
-/** Ports that were free a moment ago. */
-const findFreePorts = async (count: number): Promise<number[]> => {
-  const listeners = Array.from({ length: count }, () => createListener(createServer()));
-  const ports = await Promise.all(listeners.map((one) => one.open({ port: 0, host: "127.0.0.1" })));
-  await Promise.all(listeners.map((one) => one.close()));
-  return ports;
 };
 
 /** AlterUserScramCredentials, version 0, of one user: kafkajs has no call for it. */

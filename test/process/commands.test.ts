@@ -3,7 +3,6 @@ import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { createInterface } from "node:readline";
@@ -13,6 +12,7 @@ import manifest from "../../package.json" with { type: "json" };
 import { spawnWorker } from "../../src/demo/worker-process.ts";
 import { createBroker } from "../../src/stack/broker/broker.ts";
 import { setScene } from "../helpers/deletion-scene.ts";
+import { findFreePort } from "../helpers/free-port.ts";
 import { isAlive, isGroupAlive, pidsIn, spawnNpm } from "../helpers/npm.ts";
 import { beginBrokerOutage, beginServerOutage } from "../helpers/outage.ts";
 import { type Env, linesWith, until, within } from "../helpers/scene.ts";
@@ -24,17 +24,6 @@ const makeFolder = async (t: TestContext) => {
   const folder = await mkdtemp(join(tmpdir(), "commands-"));
   t.after(() => rm(folder, { recursive: true, force: true }));
   return folder;
-};
-
-/** A port that nobody listens at. */
-const findFreePort = async (): Promise<number> => {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  assert.ok(address !== null && typeof address === "object");
-  server.close();
-  await once(server, "close");
-  return address.port;
 };
 
 /** A command of src/bin at work. */

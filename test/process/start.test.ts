@@ -14,6 +14,7 @@ import { spawnWorker } from "../../src/demo/worker-process.ts";
 import { createBroker } from "../../src/stack/broker/broker.ts";
 import { createResonateServer } from "../../src/stack/resonate-server.ts";
 import { setScene } from "../helpers/deletion-scene.ts";
+import { findFreePorts } from "../helpers/free-port.ts";
 import { linesWith, until, within } from "../helpers/scene.ts";
 
 type Settings = Readonly<Record<string, string>>;
@@ -59,16 +60,6 @@ const portOf = (server: Server): number => {
   const address = server.address();
   assert.ok(address !== null && typeof address === "object");
   return address.port;
-};
-
-/** Ports that were free a moment ago, each another one. */
-const findFreePorts = async (count: number): Promise<number[]> => {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, "127.0.0.1"));
-  await Promise.all(servers.map((server) => once(server, "listening")));
-  const ports = servers.map(portOf);
-  for (const server of servers) server.close();
-  await Promise.all(servers.map((server) => once(server, "close")));
-  return ports;
 };
 
 suite("start", { concurrency: 3, timeout: 180_000 }, () => {

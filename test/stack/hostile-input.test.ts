@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { request as httpRequest } from "node:http";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { createInterface } from "node:readline";
 import { suite, type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
@@ -12,20 +12,11 @@ import { createKafka } from "../../src/kafka/client.ts";
 import { requestHead } from "../../src/resonate/request.ts";
 import { silentLog } from "../../src/support/log.ts";
 import { createRandom } from "../../src/support/random.ts";
+import { findFreePort } from "../helpers/free-port.ts";
 import { until, within } from "../helpers/scene.ts";
 
 const STACK = fileURLToPath(new URL("../../src/bin/stack.ts", import.meta.url));
 const HOST = "127.0.0.1";
-
-const findFreePort = async (): Promise<number> => {
-  const server = createServer().listen(0, HOST);
-  await once(server, "listening");
-  const address = server.address();
-  assert.ok(address !== null && typeof address === "object");
-  server.close();
-  await once(server, "close");
-  return address.port;
-};
 
 /** The embedded stack in a process of its own, which hostile input could end. */
 const startStack = async (t: TestContext) => {
