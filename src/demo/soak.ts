@@ -77,7 +77,7 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
     RESONATE_URL: proxy.url,
     RESONATE_GROUP: `soak-${run}`,
     RECORDS_DB: options.recordsDb ?? join(folder, "records.db"),
-    LEASE_TTL_MS: "5000",
+    LEASE_TTL_MS: "10000",
     SESSION_TIMEOUT_MS: "6000",
     BATCH_PAUSE_MS: "200",
     SIMULATED_FAILURE_RATE: "0.1",
