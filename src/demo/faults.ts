@@ -1,6 +1,6 @@
 import { setTimeout } from "node:timers/promises";
 import type { RunningStep, RunningSteps } from "./running-steps.ts";
-import { type SilentProxy, startSilentProxy } from "./silent-proxy.ts";
+import { type SilentProxy, startSilentHttpProxy } from "./silent-proxy.ts";
 import { spawnWorker, type WorkerProcess } from "./worker-process.ts";
 
 export interface FaultOptions {
@@ -87,7 +87,7 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
   };
 
   const start = async () => {
-    const proxy = await startSilentProxy(resonateUrl);
+    const proxy = await startSilentHttpProxy(resonateUrl);
     const worker = spawnWorker({ ...settings, RESONATE_URL: proxy.url }, { cwd });
     proxies.set(worker, proxy);
     everyone.add(worker);
@@ -139,7 +139,7 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
     else if (kind === "silence")
       suspend(
         worker,
-        () => proxy?.silence(),
+        () => proxy?.fallSilent(),
         () => proxy?.recover(),
       );
     else

@@ -1,55 +1,75 @@
 import { connect, createServer, type Socket } from "node:net";
 import { createListener } from "../stack/listener.ts";
 
-/** Stands between a worker and a server, and can go silent: nothing passes either way, and nothing is closed. */
+/** Changes what passes, chunk by chunk. */
+export type Change = (chunk: Buffer) => Buffer;
+
+/** Stands before a server and can fall silent, as a host or a network that is lost does. */
 export interface SilentProxy extends AsyncDisposable {
-  readonly url: string;
-  /** What a lost host looks like from both ends. */
-  silence(): void;
-  /** Cuts what went silent, and lets new connections pass again. */
+  readonly host: string;
+  readonly port: number;
+  /** Bytes that were lost in a silence. */
+  readonly lost: number;
+  /** From here on nothing passes either way, and nothing is closed: new connections are accepted, and not answered. */
+  fallSilent(): void;
+  /** Cuts what was silent; new connections pass again. */
   recover(): void;
 }
 
-/** Starts a proxy on a free port of the loopback, before the server at the URL `target`. */
-export const startSilentProxy = async (target: string): Promise<SilentProxy> => {
-  const { hostname, port } = new URL(target);
+/** A proxy on a free port of 127.0.0.1 before `target`; `change` makes one for the answers of each connection. */
+export const startSilentProxy = async (
+  target: { host: string; port: number },
+  change: () => Change = () => (chunk) => chunk,
+): Promise<SilentProxy> => {
   let isSilent = false;
-  const sockets = new Set<Socket>();
-  const keep = (socket: Socket, other: Socket) => {
-    sockets.add(socket);
-    // A silent end tells the other one nothing, not even that it is gone.
-    socket.on("error", () => {});
-    socket.on("close", () => {
-      sockets.delete(socket);
-      if (!isSilent) other.destroy();
+  let lost = 0;
+  const links = new Set<Socket>();
+  const join = (from: Socket, to: Socket, own: Change) => {
+    links.add(from);
+    from.on("data", (chunk: Buffer) => {
+      if (isSilent) lost += chunk.length;
+      else to.write(own(chunk));
     });
-    socket.on("data", (bytes) => {
-      if (!isSilent) other.write(bytes);
+    from.on("error", () => {});
+    from.on("close", () => {
+      links.delete(from);
+      if (!isSilent) to.destroy();
     });
   };
-  const listener = createListener(
-    createServer((client) => {
-      const server = connect({ host: hostname, port: Number(port) });
-      keep(client, server);
-      keep(server, client);
-    }),
-  );
+  const server = createServer({ noDelay: true }, (client) => {
+    const onward = connect({ ...target, noDelay: true });
+    join(client, onward, (chunk) => chunk);
+    join(onward, client, change());
+  });
+  const listener = createListener(server);
+  const host = "127.0.0.1";
+  const port = await listener.open({ port: 0, host });
   const cut = () => {
-    for (const socket of sockets) socket.destroy();
+    for (const socket of links) socket.destroy();
   };
-  const own = await listener.open({ port: 0, host: "127.0.0.1" });
   return {
-    url: `http://127.0.0.1:${own}`,
-    silence: () => {
+    host,
+    port,
+    get lost() {
+      return lost;
+    },
+    fallSilent: () => {
       isSilent = true;
     },
     recover: () => {
-      isSilent = false;
       cut();
+      isSilent = false;
     },
     [Symbol.asyncDispose]: async () => {
       cut();
       await listener.close();
     },
   };
+};
+
+/** The same before a Resonate server, whose address is a URL. */
+export const startSilentHttpProxy = async (url: string): Promise<SilentProxy & { readonly url: string }> => {
+  const { hostname: host, port } = new URL(url);
+  const proxy = await startSilentProxy({ host, port: Number(port) });
+  return Object.assign(proxy, { url: `http://${proxy.host}:${proxy.port}` });
 };

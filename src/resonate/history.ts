@@ -26,8 +26,9 @@ export interface History {
 }
 
 /**
- * Notes what comes along when an execution is leased, and what it does from then on: the SDK matches steps by position alone (coroutine.js of
- * @resonatehq/sdk 0.11.5) and shows nobody what was recorded there, or how often the execution changed hands.
+ * Notes what comes along when an execution is leased, and what it does from then on: the SDK matches steps by position
+ * alone (coroutine.js of @resonatehq/sdk 0.11.5) and shows nobody what was recorded there, or how often the execution
+ * changed hands.
  */
 export const createHistory = (): History => {
   const executions = new Map<string, Recorded>();

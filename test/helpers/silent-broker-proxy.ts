@@ -1,5 +1,5 @@
 import type { Admin } from "kafkajs";
-import { type SilentProxy, startSilentProxy } from "./silent-proxy.ts";
+import { type SilentProxy, startSilentProxy } from "../../src/demo/silent-proxy.ts";
 
 const LENGTH_BYTES = 4;
 

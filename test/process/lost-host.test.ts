@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { suite, type TestContext, test } from "node:test";
 import { startResonateProxy } from "../../src/demo/resonate-proxy.ts";
+import { startSilentHttpProxy } from "../../src/demo/silent-proxy.ts";
 import type { WorkerProcess } from "../../src/demo/worker-process.ts";
 import { type DeletionScene, setScene as setDeletionScene } from "../helpers/deletion-scene.ts";
 import { dispatchesOf } from "../helpers/dispatches.ts";
@@ -9,7 +10,6 @@ import { effectsOnce, type JobScene, type JobUnderTest, jobs } from "../helpers/
 import { follow } from "../helpers/protocol.ts";
 import { linesWith, partitionsOf, type Scene, until, within } from "../helpers/scene.ts";
 import { startSilentBrokerProxy } from "../helpers/silent-broker-proxy.ts";
-import { startSilentHttpProxy } from "../helpers/silent-proxy.ts";
 
 /** `tasks.retry_timeout` of the embedded server and in docker-compose.yml. */
 const RETRY_TIMEOUT_MS = 5000;
