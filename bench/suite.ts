@@ -4,9 +4,11 @@ import { dispatch } from "./measure/dispatch.ts";
 import { growth } from "./measure/growth.ts";
 import { headOfLine } from "./measure/head-of-line.ts";
 import { idle } from "./measure/idle.ts";
+import { lostHost } from "./measure/lost-host.ts";
 import { memory } from "./measure/memory.ts";
 import { observing } from "./measure/observing.ts";
 import { scaleOut } from "./measure/scale-out.ts";
+import { slowServer } from "./measure/slow-server.ts";
 import { stepBound } from "./measure/step-bound.ts";
 import { takeover } from "./measure/takeover.ts";
 import type { Measurement } from "./measurement.ts";
@@ -20,6 +22,8 @@ const all: readonly Measurement[] = [
   stepBound,
   headOfLine,
   takeover,
+  lostHost,
+  slowServer,
   scaleOut,
   idle,
   observing,

@@ -68,8 +68,11 @@ export const startSilentProxy = async (
 };
 
 /** The same before a Resonate server, whose address is a URL. */
-export const startSilentHttpProxy = async (url: string): Promise<SilentProxy & { readonly url: string }> => {
+export const startSilentHttpProxy = async (
+  url: string,
+  change?: () => Change,
+): Promise<SilentProxy & { readonly url: string }> => {
   const { hostname: host, port } = new URL(url);
-  const proxy = await startSilentProxy({ host, port: Number(port) });
+  const proxy = await startSilentProxy({ host, port: Number(port) }, change);
   return Object.assign(proxy, { url: `http://${proxy.host}:${proxy.port}` });
 };
