@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { type Kafka, logLevel, type Producer } from "kafkajs";
+import { findExternalStack } from "../src/demo/external-stack.ts";
 import { type ResonateProxy, startResonateProxy } from "../src/demo/resonate-proxy.ts";
 import { spawnWorker, type WorkerProcess } from "../src/demo/worker-process.ts";
 import { job } from "../src/jobs/deletion/job.ts";
@@ -13,7 +14,7 @@ import { createKafka, createProducer } from "../src/kafka/client.ts";
 import { ensureTopics } from "../src/kafka/topics.ts";
 import { silentLog } from "../src/support/log.ts";
 import { parseJobSettings } from "../src/worker/settings.ts";
-import { externalStack, PLAIN, startStackProcess } from "./processes.ts";
+import { PLAIN, startStackProcess } from "./processes.ts";
 
 type Env = Readonly<Record<string, string>>;
 
@@ -44,7 +45,7 @@ const MESSAGES_PER_SEND = 2000;
 
 export const openLab = async ({ settings: own = {}, delayMs = 0 }: LabOptions = {}): Promise<Lab> => {
   await using opened = new AsyncDisposableStack();
-  const stack = externalStack() ?? opened.use(await startStackProcess(delayMs));
+  const stack = findExternalStack(process.env) ?? opened.use(await startStackProcess(delayMs));
   const folder = await mkdtemp(join(tmpdir(), "bench-"));
   opened.defer(() => rm(folder, { recursive: true, force: true }));
 

@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { cpus, loadavg, release, totalmem } from "node:os";
-import { externalStack } from "./processes.ts";
+import { findExternalStack } from "../src/demo/external-stack.ts";
 
 /** What the numbers were measured on. */
 export interface Machine {
@@ -44,7 +44,9 @@ export const describeMachine = (): Machine => ({
   node: process.version,
   sdk: versionOf("@resonatehq/sdk"),
   kafkajs: versionOf("kafkajs"),
-  stack: externalStack() ? "as KAFKA_BROKERS and RESONATE_URL name it" : "embedded, in a process of its own",
+  stack: findExternalStack(process.env)
+    ? "as KAFKA_BROKERS and RESONATE_URL name it"
+    : "embedded, in a process of its own",
   commit: describeCommit(),
   loadBefore: loadavg()[0] ?? Number.NaN,
 });

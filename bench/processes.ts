@@ -4,22 +4,9 @@ import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { json } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
+import type { StackAddress } from "../src/demo/external-stack.ts";
 
 const file = (name: string) => fileURLToPath(new URL(`bin/${name}.ts`, import.meta.url));
-
-/** Where broker and server are. */
-export interface StackAddress {
-  readonly kafkaBrokers: string;
-  readonly resonateUrl: string;
-}
-
-/** The broker and server that the environment names, if it names both. */
-export const externalStack = (): StackAddress | undefined => {
-  const { KAFKA_BROKERS, RESONATE_URL } = process.env;
-  return KAFKA_BROKERS && RESONATE_URL
-    ? { kafkaBrokers: KAFKA_BROKERS, resonateUrl: RESONATE_URL }
-    : undefined;
-};
 
 /** Starts a fresh embedded stack in a process of its own; the server adds `delayMs` to each request. */
 export const startStackProcess = async (delayMs: number): Promise<StackAddress & AsyncDisposable> => {

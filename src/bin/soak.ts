@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { findExternalStack } from "../demo/external-stack.ts";
 import { runSoak } from "../demo/soak.ts";
 import { runCommand } from "../support/run-command.ts";
 import { parseCount } from "../support/settings.ts";
@@ -18,17 +19,13 @@ await runCommand(
         seed: { type: "string", default: String(Date.now() % 100_000) },
       },
     });
-    const { KAFKA_BROKERS, RESONATE_URL, RECORDS_DB } = process.env;
     const holds = await runSoak({
       records: parseCount("--records", values.records, { max: 1_000_000 }),
       workers: parseCount("--workers", values.workers, { max: 16 }),
       kills: parseCount("--kills", values.kills, { max: 10_000 }),
       seed: parseCount("--seed", values.seed, { max: 999_999_999 }),
-      external:
-        KAFKA_BROKERS && RESONATE_URL
-          ? { kafkaBrokers: KAFKA_BROKERS, resonateUrl: RESONATE_URL }
-          : undefined,
-      recordsDb: RECORDS_DB,
+      external: findExternalStack(process.env),
+      recordsDb: process.env.RECORDS_DB,
       print: console.log,
       signal,
     });

@@ -39,8 +39,10 @@ export interface Faults extends AsyncDisposable {
   /**
    * Strikes one worker at random: with SIGKILL, SIGTERM or SIGSTOP, or by silence on its way to the Resonate server.
    * Now and then cuts all connections, slows the server down or locks the row store.
+   *
+   * @returns false, and strikes nothing, when no worker runs
    */
-  strike(): void;
+  strike(): boolean;
   /** Lets every frozen or silent worker go on, and waits until it does. */
   thawAll(): Promise<void>;
   /** Asks all workers to stop and waits; how every worker that was ever asked to ended. */
@@ -155,6 +157,7 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
     completionsInFlight,
     completionsTakenOver,
     strike: () => {
+      if (running.size === 0) return false;
       noteAll();
       const [kind, who, cut, slow, lock] = [random(), random(), random(), random(), random()];
       const worker = [...running][Math.floor(who * running.size)];
@@ -171,6 +174,7 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
         counts.cuts += 1;
         counts.connections += cutConnections();
       }
+      return true;
     },
     thawAll: async () => {
       await Promise.all(frozen.values());

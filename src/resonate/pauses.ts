@@ -42,7 +42,13 @@ const executionOf = (request: Request): string | undefined => {
  */
 export const createPauses = (log: Log, now: () => number = Date.now): Pauses => {
   const pauses = new Map<string, Pause>();
+  /** Executions of which a request failed since they last came further. */
   const troubled = new Set<string>();
+  const trouble = (id: string) => {
+    troubled.add(id);
+    const [oldest] = troubled;
+    if (troubled.size > MAX_REMEMBERED && oldest !== undefined) troubled.delete(oldest);
+  };
   const timers = new Set<NodeJS.Timeout>();
   let isStopped = false;
 
@@ -69,14 +75,13 @@ export const createPauses = (log: Log, now: () => number = Date.now): Pauses => 
       }
       const id = executionOf(request);
       if (id === undefined) return;
-      if (response === undefined || response.head.status === 404 || response.head.status === 409)
-        troubled.add(id);
+      if (response === undefined || response.head.status === 404 || response.head.status === 409) trouble(id);
       else troubled.delete(id);
       // It has come further than its last checkpoint.
       if (response !== undefined && isSuccess(response) && request.kind !== "task.fence") pauses.delete(id);
     },
     leave: (id) => {
-      troubled.add(id);
+      trouble(id);
       pause(id, MAX_PAUSE_MS);
     },
     deliver: (message, callback) => {

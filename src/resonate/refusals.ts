@@ -1,4 +1,5 @@
 import { Codec, isSuccess, type Request, type Response, type Send } from "@resonatehq/sdk";
+import { requestHead } from "./request.ts";
 
 /** The server refuses a request for good: the same one will be refused again. `message` holds its own words. */
 export class RefusedError extends Error {
@@ -34,7 +35,8 @@ const findRefusal = (response: Response): RefusedError | undefined => {
  * (0.11.5) hands it back, the server hands it out again, and so on for ever.
  *
  * A step or sleep that may not begin has failed as if it had run: the workflow sees the refusal as its error. A result
- * that may not be stored is replaced by the refusal, so that the step has failed on every replay, too.
+ * that may not be stored is replaced by the refusal, so that the step has failed on every replay, too. Where it may not
+ * wait, what it would wait for has failed.
  *
  * @param assertFit throws when the server refuses what every worker asks: then it is the server that has changed, and
  *   no execution has failed
@@ -44,8 +46,19 @@ export const failOnRefusal = (send: Send, assertFit: () => Promise<void>): Send 
 
   /** What stands for the answer to a request that was refused. */
   const answer = async (request: Request, refusal: RefusedError): Promise<Response | undefined> => {
-    if (request.kind !== "task.fulfill" && request.kind !== "task.fence") return;
+    if (request.kind !== "task.fulfill" && request.kind !== "task.fence" && request.kind !== "task.suspend")
+      return;
     await assertFit();
+    if (request.kind === "task.suspend") {
+      // What it would wait for fails, and with it the execution when it is tried again.
+      const { id, version, actions } = request.data;
+      for (const { data } of actions) {
+        const settled = { id: data.awaited, ...failed(refusal) };
+        const action = { kind: "promise.settle" as const, head: requestHead(), data: settled };
+        await send({ kind: "task.fence", head: requestHead(), data: { id, version, action } });
+      }
+      return;
+    }
     if (request.kind === "task.fulfill") {
       const { action } = request.data;
       const data = { ...action.data, ...failed(refusal) };

@@ -1,4 +1,4 @@
-import type { Env, Schema } from "./settings.ts";
+import type { Env } from "./settings.ts";
 
 /** The longest distance of a misspelt name from the one that was meant, in characters. */
 const MAX_DISTANCE = 2;
@@ -17,9 +17,8 @@ const distance = (a: string, b: string): number => {
   return row.at(-1) ?? 0;
 };
 
-/** Names in `env` that are most likely a misspelt name of a setting, in any case, each with the one that was meant. */
-export const findMisspelt = (schema: Schema, env: Env): Map<string, string> => {
-  const names = Object.keys(schema);
+/** Names in `env` that are most likely a misspelt one of `names`, in any case, each with the one that was meant. */
+export const findMisspelt = (names: readonly string[], env: Env): Map<string, string> => {
   const unknown = Object.keys(env).filter((name) => !names.includes(name) && /^[A-Z]\w{4,}$/i.test(name));
   return new Map(
     unknown.flatMap((name) => {

@@ -9,7 +9,7 @@ import { parseJobSettings, schemaOf, type WithSettings } from "./settings.ts";
 
 /** Says which names in the environment were most likely meant to be settings of a job. */
 export const warnOfMisspelt = (job: WithSettings<Schema>, env: Env, log: Log): void => {
-  for (const [misspelt, meant] of findMisspelt(schemaOf(job), env)) {
+  for (const [misspelt, meant] of findMisspelt(Object.keys(schemaOf(job)), env)) {
     log.warn(`${misspelt} is not a setting: ${meant} was most likely meant`);
   }
 };

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { type Kafka, type KafkaMessage, logLevel, type Message, type Producer } from "kafkajs";
+import { findExternalStack } from "../../src/demo/external-stack.ts";
 import { type ResonateProxy, startResonateProxy } from "../../src/demo/resonate-proxy.ts";
 import { spawnWorker, type WorkerProcess } from "../../src/demo/worker-process.ts";
 import { createKafka, createProducer } from "../../src/kafka/client.ts";
@@ -88,15 +89,15 @@ export const openScene = async (
 ): Promise<Scene> => {
   const opened = new AsyncDisposableStack();
   t.after(() => opened.disposeAsync());
-  const { KAFKA_BROKERS, RESONATE_URL } = process.env;
-  const embedded = KAFKA_BROKERS && RESONATE_URL ? undefined : await startEmbedded(opened);
-  const proxy = opened.use(await startResonateProxy(embedded?.url ?? RESONATE_URL ?? ""));
+  const external = findExternalStack(process.env);
+  const embedded = external ? undefined : await startEmbedded(opened);
+  const proxy = opened.use(await startResonateProxy(embedded?.url ?? external?.resonateUrl ?? ""));
   const folder = await mkdtemp(join(tmpdir(), "scene-"));
   opened.defer(() => rm(folder, { recursive: true, force: true }));
 
   const run = randomUUID().slice(0, 8);
   const env = {
-    KAFKA_BROKERS: embedded?.brokers ?? KAFKA_BROKERS ?? "",
+    KAFKA_BROKERS: embedded?.brokers ?? external?.kafkaBrokers ?? "",
     KAFKA_GROUP_ID: `group-${run}`,
     TOPIC_SOURCE: `source-${run}`,
     TOPIC_COMPLETIONS: `completions-${run}`,

@@ -72,6 +72,12 @@ const REFUSED: readonly {
     },
   },
   {
+    what: "the wait for one sleep",
+    effects: 1,
+    reason: "execution-failed",
+    matches: (id) => (request) => request.kind === "task.suspend" && request.data.id.startsWith(id),
+  },
+  {
     what: "the result of one step",
     effects: 1,
     reason: "execution-failed",
@@ -146,7 +152,8 @@ suite("refusals", { concurrency: 3, timeout: 600_000 }, () => {
     for (const { from, isProtocol } of FORMS) {
       for (const refusal of REFUSED) {
         test(`mode 32: ${from} refuses ${refusal.what} of ${job.name} for good: a dead letter with its words, the others are done`, async (t) => {
-          const { scene, refuser } = await setRefuser(t, job);
+          // A sleep that is over before its failure is stored goes on.
+          const { scene, refuser } = await setRefuser(t, job, { [job.pause]: "1000" });
           const refused = refuseFirst(refuser, job, isProtocol, refusal);
           await scene.startWorker({ RESONATE_URL: refuser.url });
           const first = await scene.seedOne(0);

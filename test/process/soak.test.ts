@@ -1,17 +1,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { findExternalStack } from "../../src/demo/external-stack.ts";
 import { runSoak } from "../../src/demo/soak.ts";
 
 test("a short soak: 120 records, three workers, six of them killed, stopped, frozen or cut off, connections cut", async (t) => {
   const lines: string[] = [];
-  const { KAFKA_BROKERS, RESONATE_URL } = process.env;
   const holds = await runSoak({
     records: 120,
     workers: 3,
     kills: 6,
     seed: 7,
-    external:
-      KAFKA_BROKERS && RESONATE_URL ? { kafkaBrokers: KAFKA_BROKERS, resonateUrl: RESONATE_URL } : undefined,
+    external: findExternalStack(process.env),
     print: (line) => lines.push(line),
     signal: t.signal,
   });
