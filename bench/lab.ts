@@ -39,9 +39,13 @@ export interface Lab extends AsyncDisposable {
   startWorker(options?: { settings?: Env; plain?: boolean; entry?: string }): Promise<WorkerProcess>;
   /** Makes records of so many batches each and produces their ids; gives them back in order. */
   seed(count: number, options?: { batches?: number; partition?: number }): Promise<string[]>;
+  /** Waits until so many completions are in their topic. */
+  untilCompleted(count: number, signal: AbortSignal): Promise<void>;
 }
 
 const MESSAGES_PER_SEND = 2000;
+/** Between two looks at the end of the completions' topic, in milliseconds. */
+const LOOK_MS = 50;
 
 export const openLab = async ({ settings: own = {}, delayMs = 0 }: LabOptions = {}): Promise<Lab> => {
   await using opened = new AsyncDisposableStack();
@@ -105,6 +109,16 @@ export const openLab = async ({ settings: own = {}, delayMs = 0 }: LabOptions = 
         });
       }
       return ids;
+    },
+    untilCompleted: async (count, signal) => {
+      const admin = kafka.admin();
+      await admin.connect();
+      for (let published = 0; published < count; ) {
+        await setTimeout(LOOK_MS, undefined, { signal });
+        const ends = await admin.fetchTopicOffsets(settings.TOPIC_COMPLETIONS);
+        published = ends.reduce((sum, { high }) => sum + Number(high), 0);
+      }
+      await admin.disconnect();
     },
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };

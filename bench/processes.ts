@@ -1,6 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { json } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
@@ -45,19 +44,3 @@ export const runBareLoop = async (
   if (!Array.isArray(times)) throw new Error(`expected an array of times, got ${typeof times}`);
   return times.map(Number);
 };
-
-/** Linux counts processor time in ticks of a hundredth of a second, whatever the kernel's own rate. */
-const TICKS_PER_SECOND = 100;
-
-/** Seconds of processor time a process has taken, from Linux's /proc. */
-export const cpuSecondsOf = (pid: number): number => {
-  // The second field, the name, is in parentheses and may hold blanks.
-  const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
-    .replace(/^.*\) /s, "")
-    .split(" ");
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
-};
-
-/** The most memory a process has had at once, in MiB, from Linux's /proc. */
-export const peakMemoryOf = (pid: number): number =>
-  Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024;

@@ -1,5 +1,6 @@
 import { styleText } from "node:util";
 import { SettingsError } from "../src/support/settings.ts";
+import { cost } from "./measure/cost.ts";
 import { dispatch } from "./measure/dispatch.ts";
 import { growth } from "./measure/growth.ts";
 import { headOfLine } from "./measure/head-of-line.ts";
@@ -25,6 +26,7 @@ const all: readonly Measurement[] = [
   lostHost,
   slowServer,
   scaleOut,
+  cost,
   idle,
   observing,
 ];

@@ -1,7 +1,7 @@
 import { setTimeout } from "node:timers/promises";
 import { openLab, until } from "../lab.ts";
 import type { Measurement, Run } from "../measurement.ts";
-import { cpuSecondsOf } from "../processes.ts";
+import { cpuSecondsOf } from "../proc.ts";
 import { format } from "../statistics.ts";
 
 const ASLEEP = 1000;

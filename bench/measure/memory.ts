@@ -1,7 +1,7 @@
 import { setTimeout } from "node:timers/promises";
 import { countLines, openLab, until } from "../lab.ts";
 import type { Measurement, Run } from "../measurement.ts";
-import { peakMemoryOf } from "../processes.ts";
+import { peakMemoryOf } from "../proc.ts";
 import { format } from "../statistics.ts";
 
 const BACKLOGS = [1000, 10_000, 30_000, 100_000];

@@ -1,8 +1,9 @@
 import { setTimeout } from "node:timers/promises";
 import type { WorkerProcess } from "../../src/demo/worker-process.ts";
-import { type Lab, openLab } from "../lab.ts";
+import { openLab } from "../lab.ts";
 import type { Measurement, Run } from "../measurement.ts";
-import { cpuSecondsOf, UNOBSERVED } from "../processes.ts";
+import { cpuSecondsOf } from "../proc.ts";
+import { UNOBSERVED } from "../processes.ts";
 import { format, formatSpread, spreadOf } from "../statistics.ts";
 
 const RECORDS = 300;
@@ -25,19 +26,6 @@ const scrape = async ({ lines }: WorkerProcess, ended: AbortSignal): Promise<voi
   }
 };
 
-/** Waits until so many completions are published. */
-const untilCompleted = async ({ kafka, settings }: Lab, count: number, signal: AbortSignal) => {
-  const admin = kafka.admin();
-  await admin.connect();
-  let published = 0;
-  while (published < count) {
-    await setTimeout(200, undefined, { signal });
-    const ends = await admin.fetchTopicOffsets(settings.TOPIC_COMPLETIONS);
-    published = ends.reduce((sum, { high }) => sum + Number(high), 0);
-  }
-  await admin.disconnect();
-};
-
 /** Milliseconds of a worker's processor time per record, from its start on. */
 const measureOnce = async (contestant: Contestant, count: number, signal: AbortSignal): Promise<number> => {
   await using lab = await openLab({ settings: { BATCH_PAUSE_MS: "100" } });
@@ -49,7 +37,7 @@ const measureOnce = async (contestant: Contestant, count: number, signal: AbortS
   const scraping = contestant === "log and metrics" ? scrape(worker, ended.signal) : undefined;
   const before = cpuSecondsOf(worker.pid);
   await lab.seed(count, { batches: BATCHES });
-  await untilCompleted(lab, count, signal);
+  await lab.untilCompleted(count, signal);
   const seconds = cpuSecondsOf(worker.pid) - before;
   ended.abort();
   await scraping;
