@@ -136,6 +136,7 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
     ...(options.sleep && { sleep: options.sleep }),
     isOurs: (executionId) => connection.holds(executionId),
     onOutage: (executionId) => void connection.handBack(executionId).catch(() => {}),
+    handBacksOf: (executionId) => connection.history.handBacksSince(executionId, 0),
     log,
   });
   const publish = createPublish(producer, settings.TOPIC_COMPLETIONS);

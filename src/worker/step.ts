@@ -26,9 +26,11 @@ const MAX_OUTAGE_DELAY_MS = 5000;
 
 /**
  * How long an outage may keep a step from its end before another worker is to try, in milliseconds: what is away here
- * may be there for others.
+ * may be there for others. It doubles each time an execution is handed back, so that an outage of a day leaves some
+ * forty notes of that at the server, and not thousands.
  */
 const OUTAGE_PATIENCE_MS = 10_000;
+const MAX_DOUBLINGS = 8;
 
 const NEVER = new Promise<never>(() => {});
 
@@ -44,8 +46,10 @@ export interface StepRunnerOptions {
   readonly sleep?: (ms: number) => Promise<unknown>;
   /** Whether an execution still runs here. One whose lease went to another worker is not tried again. */
   readonly isOurs?: (executionId: string) => boolean;
-  /** Told when an outage has kept a step from its end for OUTAGE_PATIENCE_MS. */
+  /** Told when an outage has kept a step from its end for OUTAGE_PATIENCE_MS, doubled by each hand-back before. */
   readonly onOutage?: (executionId: string) => void;
+  /** How often an execution was handed back. */
+  readonly handBacksOf?: (executionId: string) => number;
   readonly log: Log;
 }
 
@@ -103,6 +107,7 @@ export const createStepRunner = ({
   sleep = setTimeout,
   isOurs = () => true,
   onOutage = () => {},
+  handBacksOf = () => 0,
   log,
 }: StepRunnerOptions): StepRunner => {
   const room = createSemaphore(concurrency);
@@ -162,7 +167,8 @@ export const createStepRunner = ({
             outageSince = undefined;
           } else {
             outageSince ??= begunAt;
-            if (now() - outageSince >= OUTAGE_PATIENCE_MS) onOutage(call.executionId);
+            const patienceMs = OUTAGE_PATIENCE_MS * 2 ** Math.min(handBacksOf(executionId), MAX_DOUBLINGS);
+            if (now() - outageSince >= patienceMs) onOutage(executionId);
           }
           if (!call.untilDone && (!canRetry(error) || failures >= maxAttempts)) {
             tell("step.ended", { ...told, result: "failed", error: describe(error), ms });

@@ -154,6 +154,27 @@ test("an outage that lasts is told, so that another worker may try; one that com
   assert.deepEqual(told, ["x-1 after 25000"]);
 });
 
+test("an outage is told the later the more often the execution was handed back", async () => {
+  let time = NOW;
+  let handedBack: number | undefined;
+  const { runner } = build({
+    now: () => time,
+    sleep: async (ms) => {
+      time += ms;
+    },
+    handBacksOf: () => 3,
+    onOutage: () => {
+      handedBack ??= time - NOW;
+    },
+  });
+  const last = { ...call, deadline: Number.POSITIVE_INFINITY };
+  await runner.run(last, async () => {
+    if (handedBack === undefined) throw new OutageError("broker away");
+  });
+  // 80 s: the first try after that comes at 80 to 85 s.
+  assert.ok(handedBack !== undefined && handedBack >= 80_000 && handedBack <= 85_000, `${handedBack}`);
+});
+
 test("an execution that went to another worker meanwhile is not tried again, and ends in no way", async () => {
   const ours = new Set(["x-1"]);
   const { runner } = build({ isOurs: (executionId) => ours.has(executionId) });
