@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { HttpNetwork, isSuccess, PollMessageSource } from "@resonatehq/sdk";
 import { createHttpSend } from "../src/resonate/http-send.ts";
 import { createResonateLogger } from "../src/resonate/log.ts";
+import { silentLog } from "../src/support/log.ts";
 import { Secret } from "../src/support/secret.ts";
 
 /** Sends `count` requests, `concurrency` at once; resolves with the times of the answers, in milliseconds. */
@@ -13,7 +14,7 @@ export type BareLoop = (count: number, concurrency: number) => Promise<number[]>
  */
 export const createBareLoop = (url: string, { lean }: { lean: boolean }): BareLoop => {
   const adapter = new PollMessageSource({ url: `${url}/poll/bare/${process.pid}` });
-  const logger = createResonateLogger({ info: () => {}, warn: console.error, error: console.error });
+  const logger = createResonateLogger({ ...silentLog, warn: console.error, error: console.error });
   const { send } = lean
     ? createHttpSend({ access: { url, token: new Secret(() => ""), caPath: "" }, logger })
     : new HttpNetwork({ url, adapter });

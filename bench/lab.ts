@@ -139,14 +139,11 @@ export const until = async <T>(
   }
 };
 
-const DAY_MS = 86_400_000;
-
 /** When a worker wrote the lines that hold `text`, in milliseconds from the first of them, by its own clock. */
-export const timesOf = ({ lines }: WorkerProcess, text: string): number[] => {
-  const clock = (line: string) => Date.parse(`1970-01-01T${line.slice(0, 12)}Z`);
-  const times = lines.filter((line) => line.includes(text)).map(clock);
+export const timesOf = ({ log }: WorkerProcess, text: string): number[] => {
+  const times = log.filter(({ msg }) => msg.includes(text)).map(({ time }) => Date.parse(String(time)));
   const [first = 0] = times;
-  return times.map((time) => (time - first + DAY_MS) % DAY_MS);
+  return times.map((time) => time - first);
 };
 
 /** How many lines of a worker hold `text`; each line is looked at once. */

@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
 import { loadJob } from "../jobs/load-job.ts";
-import { createLog } from "../support/log.ts";
+import { createLog } from "../support/create-log.ts";
 import { runCommand } from "../support/run-command.ts";
 import { readEnv } from "../support/settings.ts";
 import { openKafka } from "../worker/open-kafka.ts";
@@ -22,9 +22,9 @@ await runCommand(
     const options = { reason: { type: "string" }, "dry-run": { type: "boolean", default: false } } as const;
     const { values, positionals } = parseArgs({ options, allowPositionals: true });
     const job = await loadJob(positionals);
-    // Stdout is for the outcome.
-    const log = createLog("redrive", process.stderr);
     const env = readEnv(process.env);
+    // Stdout is for the outcome.
+    const log = await createLog("redrive", { env, stream: process.stderr });
     const dryRun = values["dry-run"];
     const { settings, kafka } = await openKafka(job, {
       env,

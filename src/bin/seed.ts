@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
 import { loadJob } from "../jobs/load-job.ts";
-import { createLog } from "../support/log.ts";
+import { createLog } from "../support/create-log.ts";
 import { runCommand } from "../support/run-command.ts";
 import { parseCount, readEnv } from "../support/settings.ts";
 import { openKafka } from "../worker/open-kafka.ts";
@@ -16,9 +16,9 @@ await runCommand(
     const { values, positionals } = parseArgs({ options, allowPositionals: true });
     const count = parseCount("-n", values.number, { max: 1_000_000 });
     const job = await loadJob(positionals);
-    // Stdout is for the outcome.
-    const log = createLog("seed", process.stderr);
     const env = readEnv(process.env);
+    // Stdout is for the outcome.
+    const log = await createLog("seed", { env, stream: process.stderr });
     const { settings, kafka } = await openKafka(job, { env, clientId: "seed", log, signal });
     for await (const { about, partition, offset } of seed({
       job,

@@ -2,7 +2,7 @@ import { parseArgs } from "node:util";
 import manifest from "../../package.json" with { type: "json" };
 import { listJobs, loadJob } from "../jobs/load-job.ts";
 import { startObserver } from "../observe/observer.ts";
-import { createLog } from "../support/log.ts";
+import { createLog } from "../support/create-log.ts";
 import { runCommand } from "../support/run-command.ts";
 import { readEnv } from "../support/settings.ts";
 import { aborted } from "../support/signals.ts";
@@ -13,9 +13,9 @@ await runCommand(
   async (signal) => {
     const { positionals } = parseArgs({ allowPositionals: true });
     const job = await loadJob(positionals);
-    const log = createLog(`worker ${process.pid}`);
     const env = readEnv(process.env);
     const settings = parseJobSettings(job, env);
+    const log = await createLog("worker", { env });
     await using observer = await startObserver({
       host: settings.HTTP_HOST,
       port: settings.HTTP_PORT,

@@ -2,14 +2,17 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { type LogLine, readLogLine } from "../support/log-line.ts";
 
 const START = fileURLToPath(new URL("../bin/start.ts", import.meta.url));
 
 /** A worker in a process of its own, started as `npm start` starts one. */
 export interface WorkerProcess extends AsyncDisposable {
   readonly pid: number;
-  /** All it has printed, line by line. */
+  /** All it has printed, line by line: the messages of its log, and what else it said. */
   readonly lines: readonly string[];
+  /** The same with the fields of its log. */
+  readonly log: readonly LogLine[];
   /** Resolves with the worker's name once it consumes and executes; rejects when the process ends before. */
   readonly ready: Promise<string>;
   /** Resolves once the process has ended, with its exit code or the signal that ended it. */
@@ -34,18 +37,21 @@ export const spawnWorker = (
 ): WorkerProcess => {
   const child: ChildProcess = spawn(process.execPath, [...nodeOptions, entry, ...args], {
     cwd,
-    // Two cannot have one port.
-    env: { ...process.env, HTTP_PORT: "", ...settings },
+    // Two cannot have one port; and its log is read here.
+    env: { ...process.env, HTTP_PORT: "", LOG_LEVEL: "info", LOG_FORMAT: "json", ...settings },
     stdio: ["ignore", "pipe", "pipe"],
   });
+  const log: LogLine[] = [];
   const lines: string[] = [];
   const ready = Promise.withResolvers<string>();
   ready.promise.catch(() => {});
   for (const stream of [child.stdout, child.stderr]) {
     if (!stream) continue;
-    createInterface({ input: stream }).on("line", (line) => {
-      lines.push(line);
-      const name = /worker (\S+) is ready/.exec(line)?.[1];
+    createInterface({ input: stream }).on("line", (text) => {
+      const line = readLogLine(text);
+      log.push(line);
+      lines.push(line.msg);
+      const name = /worker (\S+) is ready/.exec(line.msg)?.[1];
       if (name) ready.resolve(name);
     });
   }
@@ -59,6 +65,7 @@ export const spawnWorker = (
   return {
     pid: child.pid ?? 0,
     lines,
+    log,
     ready: ready.promise,
     exited,
     kill: (signal) => child.kill(signal),

@@ -36,7 +36,7 @@ export const createClientLog = (log: Log, now: () => number = Date.now): ClientL
     troubles.set(broker, trouble);
     if (trouble.isTold || now() - trouble.since < SHORT_MS) return;
     trouble.isTold = true;
-    log.warn(`Kafka broker at ${broker} cannot be reached, trying on: ${message}`);
+    log.warn({ broker }, `Kafka broker at ${broker} cannot be reached, trying on: ${message}`);
   };
   const onAnswer = ({ payload: { broker } }: RequestEvent) => {
     const trouble = troubles.get(broker);
@@ -44,16 +44,17 @@ export const createClientLog = (log: Log, now: () => number = Date.now): ClientL
     troubles.delete(broker);
     if (!trouble.isTold) return;
     log.info(
+      { broker },
       `Kafka broker at ${broker} is back again, after ${Math.round((now() - trouble.since) / 1000)} s`,
     );
   };
-  const write = ({ level, log: { message, error, broker } }: LogEntry) => {
+  const write = ({ level, log: { message, timestamp: _, ...kafka } }: LogEntry) => {
+    const { error, broker } = kafka;
     const text = `${message}${typeof error === "string" ? ` (${error})` : ""}`;
     if (CONNECTION_TROUBLE.test(message) && typeof broker === "string") return onTrouble(broker, message);
     // While a broker is away, the rest follows from it.
-    if (CHATTER.test(text) || troubles.size > 0) return;
-    if (level === logLevel.ERROR) log.error(`kafka: ${text}`);
-    else log.warn(`kafka: ${text}`);
+    const isChatter = CHATTER.test(text) || troubles.size > 0;
+    log[isChatter ? "debug" : level === logLevel.ERROR ? "error" : "warn"]({ kafka }, `kafka: ${text}`);
   };
 
   return {

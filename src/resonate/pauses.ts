@@ -63,7 +63,10 @@ export const createPauses = (log: Log, now: () => number = Date.now): Pauses => 
     const before = pauses.get(id)?.ms;
     const ms = before === undefined ? FIRST_PAUSE_MS : Math.min(before * 2, MAX_PAUSE_MS);
     pause(id, ms);
-    log.warn(`execution ${id} cannot go on here and was handed back: next try in ${ms / 1000} s`);
+    log.warn(
+      { executionId: id },
+      `execution ${id} cannot go on here and was handed back: next try in ${ms / 1000} s`,
+    );
   };
 
   return {

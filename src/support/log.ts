@@ -1,43 +1,62 @@
-import type { Writable } from "node:stream";
-import { styleText } from "node:util";
-import { visible } from "./visible.ts";
+import { AsyncLocalStorage } from "node:async_hooks";
+import { oneOf } from "./settings.ts";
 
-/** Where a process says what it does. One line a call; what a line holds is for people, not for programs. */
+/** What a line says beside its message, for programs to read. */
+export interface LogFields {
+  /** The id of the message that is worked on, whatever the job calls it. */
+  readonly recordId?: string | undefined;
+  readonly partition?: number;
+  readonly offset?: string;
+  /** The name of the worker. */
+  readonly worker?: string;
+  /** The name of the step, and the number of its try in this process, from 1. */
+  readonly step?: string;
+  readonly attempt?: number;
+  /** The batch of a deletion, from 0. */
+  readonly batch?: number;
+  readonly [name: string]: unknown;
+}
+
+interface Write {
+  (message: string): void;
+  (fields: LogFields, message: string): void;
+}
+
+/** Where a process says what it does: a line a call, of a message for people and fields for programs. */
 export interface Log {
-  info(message: string): void;
-  warn(message: string): void;
-  error(message: string): void;
+  readonly debug: Write;
+  readonly info: Write;
+  readonly warn: Write;
+  readonly error: Write;
+  /** The same log, with fields that stand in each of its lines. */
+  child(fields: LogFields): Log;
 }
 
 /** For those who only want what was said to be lost. */
-export const silentLog: Log = { info: () => {}, warn: () => {}, error: () => {} };
-
-/** A log on `stream`: time, name and message; colours only where `stream` is a terminal. */
-export const createLog = (name: string, stream: Writable = process.stdout): Log => {
-  let collecting = false;
-  const flush = () => {
-    collecting = false;
-    stream.uncork();
-  };
-  // The lines of one turn of the event loop are one write: to a pipe each write blocks the process.
-  const collect = () => {
-    if (collecting) return;
-    collecting = true;
-    stream.cork();
-    setImmediate(flush);
-  };
-  process.once("exit", flush);
-  // Whoever reads the log may go away: the work goes on.
-  if (stream.listenerCount("error") === 0) stream.on("error", () => {});
-
-  const write = (message: string) => {
-    const time = new Date().toISOString().slice(11, 23);
-    collect();
-    stream.write(`${time} [${name}] ${message}\n`);
-  };
-  return {
-    info: (message) => write(visible(message)),
-    warn: (message) => write(styleText("yellow", visible(message), { stream })),
-    error: (message) => write(styleText("red", visible(message), { stream })),
-  };
+export const silentLog: Log = {
+  debug: () => {},
+  info: () => {},
+  warn: () => {},
+  error: () => {},
+  child: () => silentLog,
 };
+
+/** What a log is set by, in the order of `.env.example`. */
+export const logSchema = {
+  LOG_LEVEL: oneOf(["info", "debug", "warn", "error", "silent"], {
+    expected: "debug, info, warn, error or silent",
+    about: "Lines of this level and above are logged: debug, info, warn, error, or silent for none.",
+  }),
+  LOG_FORMAT: oneOf(["auto", "json", "pretty"], {
+    expected: "auto, json or pretty",
+    about: "json: an object a line; pretty: text to read; auto: pretty on a terminal, json anywhere else.",
+  }),
+};
+
+const fieldsOfWork = new AsyncLocalStorage<LogFields>();
+
+/** Does `work`, such that each line that is logged meanwhile by it has `fields`. */
+export const withLogFields = <R>(fields: LogFields, work: () => R): R => fieldsOfWork.run(fields, work);
+
+/** The fields of the work that is being done at this moment. */
+export const currentLogFields = (): LogFields => fieldsOfWork.getStore() ?? {};

@@ -112,7 +112,10 @@ const join = async (options: ConsumerOptions, stopping: AbortSignal): Promise<Me
     const partitions = payload.memberAssignment[topic] ?? [];
     assigned = partitions;
     tell("group.joined", { topic, partitions });
-    log.info(`joined consumer group ${groupId}, partitions of ${topic}: ${partitions.join(", ") || "none"}`);
+    log.info(
+      { topic, partitions },
+      `joined consumer group ${groupId}, partitions of ${topic}: ${partitions.join(", ") || "none"}`,
+    );
   });
   for (const event of [consumer.events.REBALANCING, consumer.events.CRASH, consumer.events.STOP] as const) {
     consumer.on(event, () => tell("group.left", { topic }));

@@ -171,5 +171,8 @@ export const createSendDeadLetter =
     };
     await sendLetter(producer, topics.deadLetters, letter, new Date(now()));
     tell("message.dead-letter", { ...place, id, reason: EXECUTION_FAILED, error });
-    log.error(`record ${id} in position ${offset} goes to ${topics.deadLetters}: ${error}`);
+    log.error(
+      { recordId: id, partition, offset, reason: EXECUTION_FAILED },
+      `record ${id} in position ${offset} goes to ${topics.deadLetters}: ${error}`,
+    );
   };

@@ -104,6 +104,7 @@ export const createDispatch = (options: DispatchOptions): Dispatch => {
   return async (message, partition, signal) => {
     const takenUpAt = now();
     const { offset } = message;
+    const place = { partition, offset };
     const at = `(partition=${partition}, offset=${offset})`;
     const persist = <T>(what: string, work: () => Promise<T>) =>
       retryUntilDone(work, {
@@ -111,19 +112,27 @@ export const createDispatch = (options: DispatchOptions): Dispatch => {
         onFailure: (error) => {
           if (now() < nextOutageLog) return;
           nextOutageLog = now() + OUTAGE_LOG_INTERVAL_MS;
-          log.warn(`cannot ${what} ${at}, trying on: ${describe(error)}`);
+          log.warn(place, `cannot ${what} ${at}, trying on: ${describe(error)}`);
         },
       });
 
     const toDeadLetters = async (reason: string, error: string) => {
       const { key, value } = message;
-      const place = { topic: topics.source, partition, offset };
-      const letter = { key, value, headers: writableHeaders(message.headers), reason, error, ...place };
+      const topic = topics.source;
+      const letter = {
+        key,
+        value,
+        headers: writableHeaders(message.headers),
+        reason,
+        error,
+        topic,
+        ...place,
+      };
       await persist(`write to ${topics.deadLetters}`, () =>
         sendLetter(producer, topics.deadLetters, letter, new Date(now())),
       );
-      tell("message.dead-letter", { topic: topics.source, partition, offset, reason, error });
-      log.warn(`message goes to ${topics.deadLetters} ${at}: ${reason}: ${error}`);
+      tell("message.dead-letter", { topic, ...place, reason, error });
+      log.warn({ ...place, reason }, `message goes to ${topics.deadLetters} ${at}: ${reason}: ${error}`);
     };
 
     const planned = plan(read, message, partition);
@@ -151,15 +160,16 @@ export const createDispatch = (options: DispatchOptions): Dispatch => {
       const { outcome } = begun;
       const [ms, ageMs] = [now() - takenUpAt, now() - Number(message.timestamp)];
       if (outcome !== "taken")
-        tell("message.dispatched", { topic: topics.source, partition, offset, id, outcome, ms, ageMs });
+        tell("message.dispatched", { topic: topics.source, ...place, id, outcome, ms, ageMs });
+      const fields = { recordId: id, ...place };
       switch (outcome) {
         case "started":
-          return log.info(`kicked off workflow for record ${id} ${at}`);
+          return log.info(fields, `kicked off workflow for record ${id} ${at}`);
         case "running":
           inFlight.mayEndElsewhere(promiseId);
-          return log.info(`record ${id} is at work already ${at}`);
+          return log.info(fields, `record ${id} is at work already ${at}`);
         case "finished":
-          return log.info(`record ${id} was finished before ${at}`);
+          return log.info(fields, `record ${id} was finished before ${at}`);
         case "failed":
           return toDeadLetters(EXECUTION_FAILED, describe(begun.error));
         case "taken": {

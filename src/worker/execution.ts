@@ -1,5 +1,6 @@
 import { Codec, type Context } from "@resonatehq/sdk";
 import { describe, toError } from "../support/errors.ts";
+import { withLogFields } from "../support/log.ts";
 import { type CheckpointOptions, createCheckpoints } from "./checkpoint.ts";
 import { decodeEnvelope, type Envelope, encodeEnvelope } from "./envelope.ts";
 import { idempotencyKey } from "./idempotency-key.ts";
@@ -101,7 +102,11 @@ export const createExecution = (options: ExecutionOptions) => {
         const call = { name: own, key, messageId: id, executionId: ctx.id, deadline };
         const work = () =>
           runner
-            .run(call, (attempt) => step({ ...given, attempt }, ...args))
+            .run(call, (attempt) =>
+              withLogFields({ recordId: id, partition, offset, step: own, attempt }, () =>
+                step({ ...given, attempt }, ...args),
+              ),
+            )
             .catch((error) => {
               throw asKept(error);
             });

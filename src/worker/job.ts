@@ -85,6 +85,7 @@ export interface StepTools {
   publish(step: StepContext, message: Completion): Promise<void>;
   /** Tells that the step's effect had taken place before, so that whoever watches sees it. */
   answered(step: StepContext): void;
+  /** Each line that a step logs has the fields of its call: record, place, step and attempt. */
   readonly log: Log;
   /** Milliseconds since 1970. */
   readonly now: () => number;

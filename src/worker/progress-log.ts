@@ -33,6 +33,7 @@ export const startProgressLog = ({ log, state }: ProgressLogOptions): Disposable
     if (done + failed + inFlight + stepsRunning + stepsWaiting === 0) return;
     const lag = [...lags.values()].reduce((sum, own) => sum + own, 0);
     log.info(
+      { done, failed, inFlight, stepsRunning, stepsWaiting, lag },
       `in ${SUMMARY_MS / 1000} s: ${done} done, ${failed} failed; now: ${inFlight} in flight, ${stepsRunning} steps running, ${stepsWaiting} waiting, lag ${lag}`,
     );
     done = 0;
@@ -41,10 +42,15 @@ export const startProgressLog = ({ log, state }: ProgressLogOptions): Disposable
   const timer = setInterval(summarize, SUMMARY_MS);
 
   const listeners = [
-    listen("execution.taken-over", ({ id, from, key }) =>
-      log.info(`took over record ${id} from worker ${from} at step ${key}`),
+    listen("execution.taken-over", ({ id, from, step, key }) =>
+      log.info(
+        { recordId: id, from, step, key },
+        `took over record ${id} from worker ${from} at step ${key}`,
+      ),
     ),
-    listen("completion.published", ({ id, topic }) => log.info(`completion of record ${id} is in ${topic}`)),
+    listen("completion.published", ({ id, topic, key }) =>
+      log.info({ recordId: id, topic, key }, `completion of record ${id} is in ${topic}`),
+    ),
     listen("execution.ended", ({ isWhole, outcome }) => {
       if (!isWhole) return;
       if (outcome === "finished") done += 1;
@@ -69,6 +75,7 @@ export const startProgressLog = ({ log, state }: ProgressLogOptions): Disposable
       if (!isStopping) return;
       const ids = [...handedOver];
       log.info(
+        { handedOver: ids.length },
         ids.length === 0
           ? "stopped: no execution had to be handed over"
           : `stopped: handed over ${ids.length} executions: ${listIds(ids)}`,

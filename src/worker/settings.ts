@@ -2,6 +2,7 @@ import type { Needed } from "../kafka/rights.ts";
 import { checkKafkaSecurity, kafkaSecuritySchema } from "../kafka/security-settings.ts";
 import type { Access } from "../resonate/access.ts";
 import { host, optionalPort } from "../support/addresses.ts";
+import { logSchema } from "../support/log.ts";
 import { secret } from "../support/secret.ts";
 import {
   type Env,
@@ -120,6 +121,7 @@ export const commonSchema = {
     "Port of /metrics, /healthz and /readyz: one of its own for each worker of a machine. 0: a free one; empty: off.",
   ),
   HTTP_HOST: host("127.0.0.1", "Address at which they are served; 0.0.0.0 for every one of this machine."),
+  ...logSchema,
 };
 
 /** Settings that had another name before jobs were folders. */

@@ -178,6 +178,7 @@ export const createStepRunner = ({
           const delay = Math.min(retryDelayMs * 2 ** (attempt - 1), maxDelay);
           tell("step.retried", { ...told, error: describe(error), delayMs: delay, ms });
           log.warn(
+            { recordId: id, step, key, attempt },
             `step ${call.name} of ${call.messageId} failed (attempt ${attempt}), next try in ${delay / 1000} s: ${describe(error)}`,
           );
           await sleep(delay);

@@ -64,9 +64,16 @@ export const startWorker = async (options: WorkerOptions): Promise<Worker> => {
   }
 };
 
-const assemble = async ({ job, env, log, signal, random = Math.random }: WorkerOptions): Promise<Worker> => {
+const assemble = async ({
+  job,
+  env,
+  signal,
+  random = Math.random,
+  ...options
+}: WorkerOptions): Promise<Worker> => {
   const settings = parseJobSettings(job, env);
   const name = `${process.pid}-${randomUUID().slice(0, 8)}`;
+  const log = options.log.child({ worker: name });
   const topics = { source: settings.TOPIC_SOURCE, deadLetters: settings.TOPIC_DEAD_LETTERS };
   await using opened = new AsyncDisposableStack();
   warnOfMisspelt(job, env, log);

@@ -3,12 +3,14 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
+import { readLogLine } from "../../src/support/log-line.ts";
 import { type Env, until } from "./scene.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
 /** A command of package.json, run by npm as a child process in a process group of its own, as a terminal does it. */
 export interface NpmProcess {
+  /** All they print, line by line; of a log the messages. */
   readonly lines: readonly string[];
   /** Resolves with npm's exit code or the signal that ended it. */
   readonly exited: Promise<number | NodeJS.Signals>;
@@ -54,7 +56,7 @@ export const spawnNpm = (t: TestContext, args: readonly string[], env: Env = {})
   });
   const lines: string[] = [];
   for (const input of [child.stdout, child.stderr]) {
-    createInterface({ input }).on("line", (line) => lines.push(line));
+    createInterface({ input }).on("line", (line) => lines.push(readLogLine(line).msg));
   }
   const exited = once(child, "exit").then(([code, signal]): number | NodeJS.Signals => signal ?? code);
   const npm: NpmProcess & { readonly pid: number } = {

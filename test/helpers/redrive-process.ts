@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
+import { readLogLine } from "../../src/support/log-line.ts";
 import type { Env, Scene } from "./scene.ts";
 
 const REDRIVE = fileURLToPath(new URL("../../src/bin/redrive.ts", import.meta.url));
@@ -10,7 +11,7 @@ const REDRIVE = fileURLToPath(new URL("../../src/bin/redrive.ts", import.meta.ur
 export interface RedriveOutcome {
   /** Its exit code, or the signal that ended it. */
   readonly end: number | NodeJS.Signals;
-  /** What it printed, line by line. */
+  /** What it printed, line by line; of its log the messages. */
   readonly stdout: readonly string[];
   readonly stderr: readonly string[];
   readonly ms: number;
@@ -42,7 +43,7 @@ export const runRedrive = async (
   return {
     end: signal ?? code,
     stdout: toLines(stdout),
-    stderr: toLines(stderr),
+    stderr: toLines(stderr).map((line) => readLogLine(line).msg),
     ms: Date.now() - startedAt,
   };
 };

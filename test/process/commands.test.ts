@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url";
 import manifest from "../../package.json" with { type: "json" };
 import { spawnWorker } from "../../src/demo/worker-process.ts";
 import { createBroker } from "../../src/stack/broker/broker.ts";
+import { readLogLine } from "../../src/support/log-line.ts";
 import { setScene } from "../helpers/deletion-scene.ts";
 import { findFreePort } from "../helpers/free-port.ts";
 import { isAlive, isGroupAlive, pidsIn, spawnNpm } from "../helpers/npm.ts";
@@ -41,7 +42,7 @@ const spawnCommand = (
   t.after(() => child.kill("SIGKILL"));
   const [output, errors]: [string[], string[]] = [[], []];
   createInterface({ input: child.stdout }).on("line", (line) => output.push(line));
-  createInterface({ input: child.stderr }).on("line", (line) => errors.push(line));
+  createInterface({ input: child.stderr }).on("line", (line) => errors.push(readLogLine(line).msg));
   const exited = once(child, "close").then(([code, signal]) => signal ?? code);
   return { child, output, errors, exited };
 };

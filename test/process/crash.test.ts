@@ -132,6 +132,9 @@ for (const job of jobs) {
       }
       const repeats = (await scene.effectsOf(id)).reduce((sum, effect) => sum + effect.repeats, 0);
       assert.equal(repeats, 1, "the cut step was given its first answer");
+      const survivor = workers[1 - names.indexOf(victim)];
+      const told = survivor?.log.find(({ msg, recordId }) => recordId === id && msg.startsWith("took over "));
+      assert.deepEqual([told?.from, told?.step, told?.key], [victim, first, keysOf(job, id)[0]]);
     });
 
     test(`mode 8: a worker dies between the durable start and the offset commit (${name})`, async (t) => {

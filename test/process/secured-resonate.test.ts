@@ -88,7 +88,7 @@ suite("secured Resonate server", {
     for (const [url, settings, expected] of cases) {
       await using worker = spawnWorker({ ...env, RESONATE_URL: url, ...settings }, { cwd: folder });
       assert.equal(await within("its end", worker.exited), 1);
-      const lines = worker.lines.filter((line) => !line.includes("] job deletion: "));
+      const lines = worker.lines.filter((line) => !line.includes("job deletion: "));
       assert.equal(lines.length, 1, lines.join("\n"));
       assert.match(lines[0] ?? "", expected);
       for (const secret of [TOKEN, NEXT_TOKEN]) assert.ok(!worker.lines.join("\n").includes(secret));

@@ -257,7 +257,7 @@ suite("secured", { skip, concurrency: 1, timeout: 240_000 }, () => {
           const { start } = await setScene(listener, security);
           const process = start(t);
           assert.equal(await withTimeout(process.exited, 60_000, `the end: ${name}`), 1, name);
-          const lines = process.lines.filter((line) => !line.includes("] job deletion: "));
+          const lines = process.lines.filter((line) => !line.includes("job deletion: "));
           assert.equal(lines.length, 1, `${name}: ${lines.join("\n")}`);
           assert.match(lines[0] ?? "", expected);
         };

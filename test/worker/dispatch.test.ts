@@ -88,6 +88,7 @@ test("a good message begins the execution that bears its id, with all it needs f
   assert.equal(inFlight.size, 1);
   assert.equal(producer.calls, 0);
   assert.deepEqual(log.lines, ["info kicked off workflow for record m-1 (partition=3, offset=41)"]);
+  assert.deepEqual(log.fields, [{ recordId: "m-1", partition: 3, offset: "41" }]);
 });
 
 test("a message that is too large to keep begins an execution that knows where it stands", async () => {

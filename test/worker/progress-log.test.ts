@@ -38,6 +38,7 @@ test("a takeover says of what, from whom and where", (t) => {
   const key = "deletion/r-1/deleteBatch/3";
   tell("execution.taken-over", { ...of("r-1"), from: "17-ab", step: "deleteBatch", key });
   assert.deepEqual(log.lines, [`info took over record r-1 from worker 17-ab at step ${key}`]);
+  assert.deepEqual(log.fields, [{ recordId: "r-1", from: "17-ab", step: "deleteBatch", key }]);
 });
 
 test("a published completion says where it is", (t) => {
@@ -61,6 +62,9 @@ test("every 30 s of work one summary, and none without work", (t) => {
   pass();
   assert.deepEqual(log.lines, [
     "info in 30 s: 2 done, 1 failed; now: 25 in flight, 16 steps running, 9 waiting, lag 42",
+  ]);
+  assert.deepEqual(log.fields, [
+    { done: 2, failed: 1, inFlight: 25, stepsRunning: 16, stepsWaiting: 9, lag: 42 },
   ]);
   tell("group.joined", { topic: "t", partitions: [1] });
   pass();

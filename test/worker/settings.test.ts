@@ -143,6 +143,8 @@ const invalid: Readonly<Record<string, readonly string[]>> = {
   SIMULATED_FAILURE_RATE: ["", "1", "1.0", "2", "-0.1", ".5", "50%", "1e-3", "NaN", "0.99999999999999999999"],
   RECORDS_DB: ["", "  "],
   HTTP_PORT: ["http", "-1", "1.5", "65536", "999999", "80 81"],
+  LOG_LEVEL: ["", "trace", "INFO", "7"],
+  LOG_FORMAT: ["", "text", "JSON"],
   HTTP_HOST: ["", "a b", "http://host", "a/b", "x".repeat(254)],
   ...Object.fromEntries(Object.entries(bounds).map(([name, values]) => [name, [...notWhole, ...values]])),
 };

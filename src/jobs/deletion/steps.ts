@@ -25,16 +25,20 @@ export const createSteps = (
    */
   deleteBatch: async (step: StepContext, { recordId }: Deletion, batch: number): Promise<boolean> => {
     const { offset } = step.message;
-    if (batch === 0 && step.attempt === 1) log.info(`processing record ${recordId} in position ${offset}`);
+    if (batch === 0 && step.attempt === 1)
+      log.info({ batch }, `processing record ${recordId} in position ${offset}`);
     await simulateTrouble(recordId);
 
     const request = { key: step.idempotencyKey, recordId, batch, size: BATCH_SIZE };
     const { rowsRemain, repeated } = await records.deleteBatch(request);
     if (repeated) {
       answered(step);
-      log.warn(`batch ${batch} of record ${recordId} was deleted before a crash: nothing deleted again`);
-    } else if (rowsRemain) log.info(`record ${recordId} still has rows to delete`);
-    else log.info(`all rows deleted for record ${recordId} in position ${offset}`);
+      log.warn(
+        { batch },
+        `batch ${batch} of record ${recordId} was deleted before a crash: nothing deleted again`,
+      );
+    } else if (rowsRemain) log.info({ batch }, `record ${recordId} still has rows to delete`);
+    else log.info({ batch }, `all rows deleted for record ${recordId} in position ${offset}`);
     return rowsRemain;
   },
 

@@ -1,0 +1,103 @@
+import type { Writable } from "node:stream";
+import { pino, stdTimeFunctions } from "pino";
+import { describe } from "./errors.ts";
+import { currentLogFields, type Log, type LogFields, logSchema } from "./log.ts";
+import { type Env, parseSettings } from "./settings.ts";
+import { visible } from "./visible.ts";
+
+/** Fields of these names are never shown, whoever logs them. */
+const SECRET_NAME = /password|secret|token|authorization/i;
+
+/** A value as it may be shown: outside text made visible and cut, secrets hidden, anything else as its JSON. */
+const shownValue = (name: string, value: unknown): unknown => {
+  if (SECRET_NAME.test(name)) return "[secret]";
+  if (typeof value === "string") return visible(value);
+  if (typeof value !== "object" || value === null) return value;
+  if (value instanceof Error) return visible(describe(value));
+  try {
+    const text = JSON.stringify(value, (own, inner) => (SECRET_NAME.test(own) ? "[secret]" : inner));
+    return JSON.parse(text, (_, inner) => (typeof inner === "string" ? visible(inner) : inner));
+  } catch (error) {
+    return `[${visible(describe(error))}]`;
+  }
+};
+
+const shown = (fields: object): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, shownValue(name, value)]));
+
+/** Collects the lines of one turn of the event loop to one write: to a pipe each write blocks the process. */
+const collectTo = (stream: Writable) => {
+  let collecting = false;
+  const flush = () => {
+    collecting = false;
+    stream.uncork();
+  };
+  process.once("exit", flush);
+  // Whoever reads the log may go away: the work goes on. Pino's own streams would try for ever to write the rest at exit.
+  if (stream.listenerCount("error") === 0) stream.on("error", () => {});
+  return (line: string) => {
+    if (!collecting) {
+      collecting = true;
+      stream.cork();
+      setImmediate(flush);
+    }
+    stream.write(line);
+  };
+};
+
+/** What a stream to a terminal has beside others. */
+interface Terminal {
+  readonly isTTY?: boolean;
+  hasColors?(): boolean;
+}
+
+/** Makes lines to read of lines of JSON; `undefined` where pino-pretty is not installed. */
+const loadPrettify = async (colorize: boolean): Promise<((line: string) => string) | undefined> => {
+  try {
+    const { prettyFactory } = await import("pino-pretty");
+    // The messages hold what people look for; the fields are for programs.
+    return prettyFactory({ colorize, translateTime: "HH:MM:ss.l", hideObject: true });
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ERR_MODULE_NOT_FOUND") return;
+    throw error;
+  }
+};
+
+/**
+ * A log on `stream`, as LOG_LEVEL and LOG_FORMAT have it. Each of its lines names the program and its process.
+ *
+ * @throws {SettingsError} when one of the two is not valid
+ */
+export const createLog = async (
+  name: string,
+  { env, stream = process.stdout }: { env: Env; stream?: Writable & Terminal },
+): Promise<Log> => {
+  const { LOG_LEVEL, LOG_FORMAT } = parseSettings(logSchema, env);
+  const isPretty = LOG_FORMAT === "pretty" || (LOG_FORMAT === "auto" && stream.isTTY === true);
+  const prettify = isPretty ? await loadPrettify(stream.hasColors?.() ?? false) : undefined;
+  const write = collectTo(stream);
+  const log = pino(
+    {
+      name,
+      level: LOG_LEVEL,
+      base: { pid: process.pid },
+      timestamp: stdTimeFunctions.isoTime,
+      formatters: { level: (level) => ({ level }) },
+      hooks: {
+        logMethod([first, message], method) {
+          const [fields, text] = first !== null && typeof first === "object" ? [first, message] : [{}, first];
+          method.call(this, shown({ ...currentLogFields(), ...fields }), visible(String(text)));
+        },
+      },
+    },
+    { write: prettify === undefined ? write : (line) => write(prettify(line)) },
+  );
+  if (isPretty && prettify === undefined)
+    log.warn("lines are JSON: 'npm install pino-pretty' makes them readable");
+  const { child } = log;
+  return Object.assign(log, {
+    child(this: typeof log, fields: LogFields): Log {
+      return child.call(this, shown(fields));
+    },
+  });
+};
