@@ -111,7 +111,7 @@ const join = async (options: ConsumerOptions, stopping: AbortSignal): Promise<Me
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
     const partitions = payload.memberAssignment[topic] ?? [];
     assigned = partitions;
-    tell("group.joined", { topic, partitions });
+    tell("group.joined", { topic, partitions, memberId: payload.memberId });
     log.info(`joined consumer group ${groupId}, partitions of ${topic}: ${partitions.join(", ") || "none"}`);
   });
   for (const event of [consumer.events.REBALANCING, consumer.events.CRASH, consumer.events.STOP] as const) {
