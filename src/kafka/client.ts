@@ -7,6 +7,7 @@ import { connectTo, kafkajsAddress } from "./addresses.ts";
 import { type ClientLog, createClientLog } from "./client-log.ts";
 import { registerCodecs } from "./compression.ts";
 import { sleepWhenIdle } from "./idle-connections.ts";
+import { type GroupMember, leaveGroup } from "./leave-group.ts";
 import { checkRights, type Needed } from "./rights.ts";
 import { createSecurity } from "./security.ts";
 import type { KafkaSecuritySettings } from "./security-settings.ts";
@@ -69,6 +70,16 @@ export const assertRights = (
 ): Promise<void> => {
   const config = toConfig(settings, options, createClientLog(options.log));
   return checkRights(config, new Kafka(config).logger(), needed);
+};
+
+/** Leaves a consumer group in the name of a member that is dead: see leave-group.ts. */
+export const leaveGroupFor = (
+  settings: BrokerSettings,
+  options: ClientOptions,
+  member: GroupMember,
+): Promise<void> => {
+  const config = toConfig(settings, options, createClientLog(options.log));
+  return leaveGroup(config, new Kafka(config).logger(), member);
 };
 
 /**

@@ -1,4 +1,4 @@
-/** The parts of kafkajs 2.2.4 that sasl.ts and rights.ts use; they have no types. */
+/** The parts of kafkajs 2.2.4 that sasl.ts, rights.ts and leave-group.ts use; they have no types. */
 declare module "kafkajs/src/broker/saslAuthenticator/plain.js" {
   import type { AuthenticationProviderArgs, Authenticator } from "kafkajs";
   /** `sasl` is read at each authentication. */
@@ -51,11 +51,13 @@ declare module "kafkajs/src/cluster/index.js" {
     /** By API key. */
     readonly versions: Readonly<Record<number, { readonly maxVersion: number } | undefined>>;
     readonly connectionPool: { send<T>(request: ProtocolRequest<T>): Promise<T> };
+    leaveGroup(member: { readonly groupId: string; readonly memberId: string }): Promise<unknown>;
   }
   export default class Cluster {
     constructor(options: KafkaConfig & { readonly logger: Logger });
     readonly brokerPool: { readonly seedBroker: Broker };
     connect(): Promise<void>;
+    findGroupCoordinator(group: { readonly groupId: string }): Promise<Broker>;
     disconnect(): Promise<void>;
   }
 }

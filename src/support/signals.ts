@@ -3,24 +3,44 @@
  */
 const SAME_SIGNAL_MS = 500;
 
-/** SIGINT and SIGTERM as one abort: the first aborts `signal`, a later second one ends the process at once. */
+/** What a supervising process sends to ask for a stop. */
+export const STOP_MESSAGE = "stop";
+
+/**
+ * SIGINT and SIGTERM as one abort: the first aborts `signal`, a later second one ends the process at once. A process
+ * that was forked by another one also stops when that asks for it, or is gone.
+ */
 export const onStopSignals = (): { signal: AbortSignal } & Disposable => {
   const stop = new AbortController();
   let stoppedAt = 0;
-  const onSignal = (name: NodeJS.Signals) => {
-    if (!stop.signal.aborted) {
-      stoppedAt = performance.now();
-      stop.abort(new Error(`got ${name}`));
-    } else if (performance.now() - stoppedAt > SAME_SIGNAL_MS) process.exit(name === "SIGINT" ? 130 : 143);
+  const begin = (reason: string) => {
+    if (stop.signal.aborted) return;
+    stoppedAt = performance.now();
+    stop.abort(new Error(reason));
   };
+  const onSignal = (name: NodeJS.Signals) => {
+    const isSecond = stop.signal.aborted && performance.now() - stoppedAt > SAME_SIGNAL_MS;
+    if (isSecond) process.exit(name === "SIGINT" ? 130 : 143);
+    begin(`got ${name}`);
+  };
+  const onMessage = (message: unknown) => {
+    if (message === STOP_MESSAGE) begin("was asked to stop");
+  };
+  const onOrphaned = () => begin("the process that started this one is gone");
   process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
+  if (process.connected) process.on("message", onMessage).on("disconnect", onOrphaned);
+  else if (isOrphan()) onOrphaned();
   return {
     signal: stop.signal,
     [Symbol.dispose]: () => {
       process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
+      process.off("message", onMessage).off("disconnect", onOrphaned);
     },
   };
 };
+
+/** Whether the process that forked this one is gone. */
+export const isOrphan = (): boolean => process.connected === false;
 
 /** Resolves once `signal` is aborted. */
 export const aborted = (signal: AbortSignal): Promise<void> =>

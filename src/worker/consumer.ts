@@ -30,7 +30,7 @@ export interface RunningConsumer {
 }
 
 /** How long a fetch waits for messages, and so how long an idle consumer takes to stop. */
-const MAX_WAIT_MS = 1000;
+const MAX_WAIT_MS = 500;
 /** At most so much of a partition is in memory, or one message if that is larger. */
 const MAX_BYTES_PER_PARTITION = 256 * 1024;
 
@@ -111,7 +111,7 @@ const join = async (options: ConsumerOptions, stopping: AbortSignal): Promise<Me
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
     const partitions = payload.memberAssignment[topic] ?? [];
     assigned = partitions;
-    tell("group.joined", { topic, partitions });
+    tell("group.joined", { topic, partitions, memberId: payload.memberId });
     log.info(
       { topic, partitions },
       `joined consumer group ${groupId}, partitions of ${topic}: ${partitions.join(", ") || "none"}`,

@@ -38,7 +38,7 @@ export interface Events {
   /** How far the group is behind in a partition of this worker: every few seconds, while the broker answers. */
   "lag.measured": { topic: string; partition: number; committed: number; lag: number };
   /** This worker was given partitions: after each rebalance. */
-  "group.joined": { topic: string; partitions: readonly number[] };
+  "group.joined": { topic: string; partitions: readonly number[]; memberId?: string };
   /** This worker has no partitions for now: a rebalance, a stop, or a server it cannot reach. */
   "group.left": { topic: string };
 

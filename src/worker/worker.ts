@@ -32,6 +32,8 @@ export interface WorkerOptions {
   readonly log: Log;
   /** Ends the wait for a broker or server that cannot be reached. */
   readonly signal: AbortSignal;
+  /** How long running steps may take to end at a stop, in milliseconds, in place of SHUTDOWN_GRACE_MS. */
+  readonly graceMs?: (setting: number) => number;
   /** A number from 0 up to, but not including, 1. */
   readonly random?: () => number;
 }
@@ -64,13 +66,8 @@ export const startWorker = async (options: WorkerOptions): Promise<Worker> => {
   }
 };
 
-const assemble = async ({
-  job,
-  env,
-  signal,
-  random = Math.random,
-  ...options
-}: WorkerOptions): Promise<Worker> => {
+const assemble = async (options: WorkerOptions): Promise<Worker> => {
+  const { job, env, signal, graceMs: shorten = (ms) => ms, random = Math.random } = options;
   const settings = parseJobSettings(job, env);
   const name = `${process.pid}-${randomUUID().slice(0, 8)}`;
   const log = options.log.child({ worker: name });
@@ -158,13 +155,14 @@ const assemble = async ({
     membership.resume();
   };
   opened.defer(async () => {
-    stopBy = Date.now() + settings.SHUTDOWN_GRACE_MS + STOP_OVERRUN_MS;
+    const graceMs = shorten(settings.SHUTDOWN_GRACE_MS);
+    stopBy = Date.now() + graceMs + STOP_OVERRUN_MS;
     const { running } = executor.runner;
     tell("worker.stopping", { worker: name, running });
     log.info(
       running === 0 ? "stopping: no step is running" : `stopping: ${running} running steps may end first`,
     );
-    const drained = doneWithin(executor.drain(settings.SHUTDOWN_GRACE_MS), stopBy - Date.now() - 500);
+    const drained = doneWithin(executor.drain(graceMs), stopBy - Date.now() - 500);
     await Promise.all([closing(() => membership.stop())(), drained]);
   });
   // To join takes as long as the slowest member of the group: a stop does not wait for it.

@@ -1,0 +1,97 @@
+import { fork } from "node:child_process";
+import { setTimeout } from "node:timers/promises";
+import { isSuccess } from "@resonatehq/sdk";
+import { logLevel } from "kafkajs";
+import { leaveGroupFor } from "../kafka/client.ts";
+import { createHttpSend } from "../resonate/http-send.ts";
+import type { Lease } from "../resonate/leases.ts";
+import { createResonateLogger } from "../resonate/log.ts";
+import { requestHead } from "../resonate/request.ts";
+import { type Log, silentLog } from "../support/log.ts";
+import { doneWithin } from "../support/retry.ts";
+import { STOP_MESSAGE } from "../support/signals.ts";
+import { isReport } from "./report.ts";
+import { accessOf, type WorkerSettings } from "./settings.ts";
+import { type ChildWorker, type SupervisorOptions, supervise } from "./supervisor.ts";
+
+/**
+ * A server learns a moment later that a dead worker's connection is closed, in milliseconds: what is handed back before
+ * that it may send to the dead one.
+ */
+const DISCONNECT_MS = 100;
+/** How long a hand-back may take, in milliseconds: what has not gone back by then expires. */
+const HAND_BACK_MS = 2000;
+
+export interface ForkOptions {
+  /** How many worker processes. */
+  readonly count: number;
+  /** The program of a worker, and its words on the command line. */
+  readonly program: string;
+  readonly args: readonly string[];
+  readonly settings: WorkerSettings;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+}
+
+/** Starts the program as a child process that ends when this one does. */
+const forkWorker = (
+  { program, args, settings: { HTTP_PORT } }: Pick<ForkOptions, "program" | "args" | "settings">,
+  place: number,
+  onReport: Parameters<SupervisorOptions["start"]>[1],
+): ChildWorker => {
+  // Two cannot have one port.
+  const port = HTTP_PORT === "" || HTTP_PORT === 0 ? HTTP_PORT : HTTP_PORT + place;
+  const child = fork(program, args, { env: { ...process.env, HTTP_PORT: String(port) } });
+  const { promise: ended, resolve } = Promise.withResolvers<number | NodeJS.Signals>();
+  child.on("message", (message) => {
+    if (isReport(message)) onReport(message);
+  });
+  // Not "exit", after which reports may still come.
+  child.once("close", (code, signal) => resolve(signal ?? code ?? 1));
+  child.on("error", () => {
+    if (child.pid === undefined) resolve(1);
+  });
+  return {
+    pid: child.pid ?? 0,
+    stop: () => void child.send(STOP_MESSAGE, () => {}),
+    kill: () => void child.kill("SIGKILL"),
+    ended,
+  };
+};
+
+/**
+ * Runs `count` worker processes until `signal` is aborted, and keeps them running: see supervisor.ts. Each serves its
+ * metrics at a port of its own, from HTTP_PORT on.
+ *
+ * @throws {StartError} when they cannot start
+ */
+export const forkWorkers = async (options: ForkOptions): Promise<void> => {
+  const { count, settings, log, signal } = options;
+  // What fails is told in the one line of a worker's death.
+  using http = createHttpSend({
+    access: accessOf(settings),
+    logger: createResonateLogger(silentLog),
+    timeoutMs: HAND_BACK_MS,
+  });
+  const release = async (data: Lease) =>
+    isSuccess(await http.send({ kind: "task.release", head: requestHead(), data }));
+  const quiet = { clientId: "supervisor", log: silentLog, level: logLevel.NOTHING, retries: 1 };
+
+  await supervise({
+    count,
+    start: (place, onReport) => forkWorker(options, place, onReport),
+    handBack: async (leases) => {
+      await setTimeout(DISCONNECT_MS);
+      // A lease that was granted anew since has another version, and is refused.
+      const answers = await Promise.allSettled(leases.map(release));
+      return answers.filter((answer) => answer.status === "fulfilled" && answer.value).length;
+    },
+    leaveGroup: async (memberId) => {
+      const member = { groupId: settings.KAFKA_GROUP_ID, memberId };
+      await doneWithin(leaveGroupFor(settings, quiet, member), HAND_BACK_MS).catch(() => {});
+    },
+    graceMs: settings.SHUTDOWN_GRACE_MS,
+    log,
+    signal,
+  });
+};
