@@ -1,7 +1,5 @@
+import { isPostgres } from "../../support/postgres.ts";
 import type { RecordStore, StoreOptions } from "./records.ts";
-
-/** Whether RECORDS_DB names a database of Postgres, and no file. */
-export const isPostgres = (place: string): boolean => /^postgres(ql)?:\/\//i.test(place);
 
 /**
  * Opens the row store and brings its schema up to date: a SQLite file, which is made if it is missing, or a Postgres

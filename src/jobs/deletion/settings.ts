@@ -1,16 +1,11 @@
+import { POSTGRES_URL, parsePostgres } from "../../support/postgres.ts";
 import { integer, number } from "../../support/settings.ts";
-import { isPostgres } from "./open-records.ts";
 
 const HOUR_MS = 3_600_000;
 
-/** Any other URL would be taken for a path, and a password cut short by a '/' for a host: both would be shown. */
-const parsePlace = (text: string): string | undefined => {
-  if (!/^[a-z][a-z\d+.-]*:\/\//i.test(text)) return text || undefined;
-  const url = URL.parse(text);
-  return url && isPostgres(text) && !`${url.pathname}${url.search}${url.hash}`.includes("@")
-    ? text
-    : undefined;
-};
+/** Any other URL would be taken for a path. */
+const parsePlace = (text: string): string | undefined =>
+  /^[a-z][a-z\d+.-]*:\/\//i.test(text) ? parsePostgres(text) : text || undefined;
 
 /** The settings of the deletion alone. */
 export const settings = {
@@ -40,8 +35,7 @@ export const settings = {
   }),
   RECORDS_DB: {
     fallback: "data/records.db",
-    expected:
-      "the path of a file, or a postgres:// URL in whose password '@', '/', '?' and '#' are written as '%40', '%2F', '%3F' and '%23'",
+    expected: `the path of a file, or ${POSTGRES_URL}`,
     about:
       "The row store: a SQLite file, created if it is missing, or a database: postgres://user:password@host:5432/name.",
     parse: parsePlace,

@@ -1,7 +1,7 @@
-import type { DatabaseError, Pool, QueryResultRow } from "pg";
+import type { QueryResultRow } from "pg";
 import { OutageError, toError } from "../../../support/errors.ts";
+import { isAway, isRefusedLogin, openPool, placeOf, reasonOf } from "../../../support/postgres.ts";
 import { doneWithin } from "../../../support/retry.ts";
-import { SettingsError } from "../../../support/settings.ts";
 import {
   type Batch,
   type LedgerEntry,
@@ -18,25 +18,6 @@ const STATEMENT_TIMEOUT_MS = 10_000;
 const ANSWER_TIMEOUT_MS = STATEMENT_TIMEOUT_MS + 5000;
 const CLOSE_TIMEOUT_MS = 2000;
 
-/** SQLSTATEs of a server that is away, stopping, starting, out of connections, or a standby after a failover. */
-const AWAY = /^(08|57P|53300|25006)/;
-/** SQLSTATEs of a refused login. */
-const REFUSED = /^28/;
-/** Codes of a network that does not carry. */
-const UNREACHABLE = /^(ECONN|ENOTFOUND|EAI_AGAIN|EPIPE|ETIMEDOUT|EHOST|ENET)/;
-/** Errors of pg's own about a connection, which have no code. */
-const DISCONNECTED = /terminated|timeout|not queryable/i;
-
-const loadPg = async () => {
-  try {
-    return await import("pg");
-  } catch (cause) {
-    throw new SettingsError([
-      `RECORDS_DB: expected the package pg, which a postgres:// URL needs, got ${toError(cause).message}; run: npm install pg`,
-    ]);
-  }
-};
-
 /**
  * Opens the row store in a Postgres database, in the schema `deletion`.
  *
@@ -48,40 +29,27 @@ export const openPostgres = async (
   url: string,
   { worker, lockWaitMs }: StoreOptions,
 ): Promise<RecordStore> => {
-  const pg = await loadPg();
-  const { host, pathname } = new URL(url);
   // Without user name and password: this is what errors show.
-  const store = `row store postgres://${host}${pathname}`;
-  const pool: Pool = new pg.Pool({
-    connectionString: url,
+  const store = `row store ${placeOf(url)}`;
+  const pool = await openPool("RECORDS_DB", url, {
     max: CONNECTIONS,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     statement_timeout: STATEMENT_TIMEOUT_MS,
     lock_timeout: lockWaitMs,
     query_timeout: ANSWER_TIMEOUT_MS,
     idle_in_transaction_session_timeout: STATEMENT_TIMEOUT_MS,
-    keepAlive: true,
     application_name: `deletion ${worker}`,
   });
-  // A connection that dies fails its query; one that dies idle is replaced. Unheard, either would end the process.
-  pool.on("error", () => {});
-  pool.on("connect", (client) => client.on("error", () => {}));
 
   let opened = false;
-  const isAway = (error: Error & Partial<Pick<DatabaseError, "code">>): boolean => {
-    const code = error.code ?? "";
-    if (error instanceof pg.DatabaseError) return AWAY.test(code) || (opened && REFUSED.test(code));
-    return UNREACHABLE.test(code) || DISCONNECTED.test(error.message);
-  };
   const guard = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
       return await work();
     } catch (thrown) {
       if (thrown instanceof RecordStoreError) throw thrown;
       const cause: Error & { code?: string | undefined } = toError(thrown);
-      // The error of several addresses that refuse has no message.
-      const message = `${store}: ${cause.message || cause.code}`;
-      if (isAway(cause)) throw new OutageError(message, { cause });
+      const message = `${store}: ${reasonOf(cause)}`;
+      if (isAway(cause) || (opened && isRefusedLogin(cause))) throw new OutageError(message, { cause });
       const isReplaced = cause.code === "DL001";
       throw new RecordStoreError(isReplaced ? "STORE_REPLACED" : "STORE_FAILED", message, { cause });
     }
