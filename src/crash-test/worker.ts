@@ -1,6 +1,6 @@
 import type { Message } from "@resonatehq/sdk";
 import type { KafkaMessage } from "kafkajs";
-import type { Transport } from "../resonate/connection.ts";
+import type { Transport } from "../resonate/transport.ts";
 import { silentLog } from "../support/log.ts";
 import { createDispatch } from "../worker/dispatch.ts";
 import { type Executor, startExecutor } from "../worker/executor.ts";
@@ -36,14 +36,14 @@ export const startTestWorker = (world: World, pid: string): TestWorker => {
   const address = `poll://uni@${settings.RESONATE_GROUP}/${pid}`;
   const callbacks: ((message: Message) => void)[] = [];
   const transport: Transport = {
-    http: { send: gate.send, [Symbol.dispose]: () => {} },
-    events: {
+    send: gate.send,
+    [Symbol.asyncDispose]: async () => {},
+    messages: {
       unicast: address,
       anycast: groupAddress(world),
       match: (target) => `poll://any@${target}`,
       init: async () => {},
       stop: async () => {},
-      reconnect: () => false,
       onReconnected: () => {},
       onReceive: (callback) => void callbacks.push(callback),
     },

@@ -1,49 +1,29 @@
-import {
-  isSuccess,
-  type Logger,
-  type Network,
-  type Request,
-  type Response,
-  type Send,
-} from "@resonatehq/sdk";
+import { isSuccess, type Network, type Request, type Response, type Send } from "@resonatehq/sdk";
 import type { Log } from "../support/log.ts";
-import type { Access } from "./access.ts";
 import { createAwaited } from "./awaited.ts";
 import { watchClockSkew } from "./clock-skew.ts";
-import { createEvents, type Events } from "./events.ts";
 import { createHandOver, type HandOver } from "./hand-over.ts";
 import { createHistory, type History } from "./history.ts";
-import { createHttpSend, type HttpSend } from "./http-send.ts";
 import { keepLeases, type Lease } from "./leases.ts";
-import { isPulse, watchLiveness } from "./liveness.ts";
+import { isPulse } from "./liveness.ts";
+import { openTransport } from "./open-transport.ts";
 import { createPauses } from "./pauses.ts";
 import { failOnRefusal } from "./refusals.ts";
+import type { Transport, TransportOptions } from "./transport.ts";
 
-/** What leads to a server and back. */
-export interface Transport {
-  readonly events: Events;
-  readonly http: HttpSend;
-}
-
-export interface ConnectionOptions {
-  readonly access: Access;
-  /** The worker group: its workers go on with each other's executions. */
-  readonly group: string;
-  /** Unique among all workers. */
-  readonly pid: string;
+export interface ConnectionOptions extends TransportOptions {
   /** Lease in milliseconds. */
   readonly ttl: number;
-  readonly logger: Logger;
   readonly log: Log;
   /** Told of each request and its answer, `undefined` where there was none, and of the milliseconds it took. */
   readonly onAnswer?: (request: Request, response: Response | undefined, ms: number) => void;
-  /** Told when the server can be heard again, after its stream of events had ended. */
+  /** See `MessageSource.onReconnected`. */
   readonly onReconnected?: () => void;
   /** Throws when the server refuses what every worker asks of it. */
   readonly assertFit: (send: Send) => Promise<void>;
   /** Called before a lease is given up, which it is whatever becomes of this. */
   readonly beforeRelease?: (lease: Lease) => Promise<void>;
-  /** In place of HTTP to `url`. */
+  /** In place of the one that the URL asks for. */
   readonly transport?: Transport | undefined;
 }
 
@@ -59,17 +39,15 @@ export interface Connection extends Network, Pick<HandOver, "drain" | "handBack"
 }
 
 /**
- * Connects to a Resonate server: requests by HTTP, executions to take up as server-sent events. A request passes, from
- * the SDK to the server: hand-over, refusals, leases, and those who watch.
+ * Connects to a Resonate server. A request passes, from the SDK to the transport: hand-over, refusals, leases, and
+ * those who watch.
  */
 export const connect = (options: ConnectionOptions): Connection => {
-  const { access, group, pid, ttl, logger, log, assertFit } = options;
+  const { pid, ttl, logger, log, assertFit } = options;
   const { onAnswer = () => {}, onReconnected = () => {}, beforeRelease = async () => {} } = options;
-  const { events, http } = options.transport ?? {
-    events: createEvents({ access, group, pid, logger }),
-    http: createHttpSend({ access, logger }),
-  };
-  events.onReconnected = onReconnected;
+  const transport = options.transport ?? openTransport(options);
+  const { messages } = transport;
+  messages.onReconnected = onReconnected;
   const history = createHistory();
   const pauses = createPauses(log);
   const awaited = createAwaited();
@@ -79,7 +57,7 @@ export const connect = (options: ConnectionOptions): Connection => {
     const sentAt = Date.now();
     awaited.onRequest(request);
     try {
-      const response = await http.send(request);
+      const response = await transport.send(request);
       onAnswer(request, response, Date.now() - sentAt);
       awaited.onAnswer(request, response);
       skew.onAnswer(response, sentAt);
@@ -97,38 +75,38 @@ export const connect = (options: ConnectionOptions): Connection => {
   /** For requests that belong to no execution. */
   const ownSend: Send = async (request) => {
     const sentAt = Date.now();
-    const response = await http.send(request);
+    const response = await transport.send(request);
     skew.onAnswer(response, sentAt);
     return response;
   };
   const leases = keepLeases({ send: watched }, { pid, ttl, logger });
-  const refusing = failOnRefusal(leases.send, () => assertFit(http.send));
+  const refusing = failOnRefusal(leases.send, () => assertFit(transport.send));
   const send: Send = async (typed) => {
     const request: Request = typed;
     if (request.kind === "task.release") await beforeRelease(request.data).catch(() => {});
     return refusing(typed);
   };
-  const handOver = createHandOver({ ...leases, send }, events);
-  const opened = new DisposableStack();
-  opened.defer(() => http[Symbol.dispose]());
+  const handOver = createHandOver({ ...leases, send }, messages);
+  const opened = new AsyncDisposableStack();
+  opened.use(transport);
   return {
     get unicast() {
-      return events.unicast;
+      return messages.unicast;
     },
-    anycast: events.anycast,
-    match: (target) => events.match(target),
+    anycast: messages.anycast,
+    match: (target) => messages.match(target),
     init: async () => {
-      await events.init();
-      opened.use(watchLiveness({ send: ownSend, events, pid, logger }));
+      await messages.init();
+      opened.use(transport.watch?.(ownSend));
     },
     stop: async () => {
       leases.stop();
       pauses.stop();
-      await events.stop();
-      opened.dispose();
+      await messages.stop();
+      await opened.disposeAsync();
     },
     recv: (callback) =>
-      events.onReceive((message) => {
+      messages.onReceive((message) => {
         if (!isPulse(message) && awaited.takes(message)) pauses.deliver(message, callback);
       }),
     send: handOver.send,

@@ -1,11 +1,11 @@
 import { get as httpGet, type IncomingMessage } from "node:http";
 import { get as httpsGet } from "node:https";
-import { type HttpAdapter, isMessage, type Logger, type Message } from "@resonatehq/sdk";
+import { isMessage, type Logger, type Message } from "@resonatehq/sdk";
 import { describe } from "../support/errors.ts";
 import { retryUntilDone } from "../support/retry.ts";
-
 import { type Access, authorize, createAgent, findRefusedStatus, toAccessError } from "./access.ts";
 import { readLines } from "./lines.ts";
+import type { MessageSource } from "./transport.ts";
 
 /** Longest wait before reconnecting, in milliseconds. */
 const MAX_RECONNECT_MS = 2000;
@@ -27,17 +27,13 @@ export interface EventsOptions {
 }
 
 /** Receives the executions a server has for this worker. */
-export interface Events extends HttpAdapter {
-  /** The address of the present stream. */
-  readonly unicast: string;
+export interface Events extends MessageSource {
   /**
    * Opens another stream before it leaves the present one. For one that has fallen silent.
    *
    * @returns false when another one is being opened already
    */
   reconnect(): boolean;
-  /** Called whenever a stream has been opened after the first. */
-  onReconnected: () => void;
 }
 
 /**

@@ -2,10 +2,9 @@ import { type Agent, request as httpRequest, type IncomingMessage } from "node:h
 import { request as httpsRequest } from "node:https";
 import { text } from "node:stream/consumers";
 import { urlToHttpOptions } from "node:url";
-import { isResponse, type Logger, type Request, ResonateTimeoutException, type Send } from "@resonatehq/sdk";
-import { describe } from "../support/errors.ts";
+import { isResponse, type Logger, type Send } from "@resonatehq/sdk";
 import { type Access, authorize, createAgent, findRefusedStatus, toAccessError } from "./access.ts";
-import { isAnswer, takePoison } from "./answers.ts";
+import { checkedSend, isProtocolStatus } from "./checked-send.ts";
 import { isRefusal, RefusedError } from "./refusals.ts";
 
 /** As the SDK's own client: a server that says nothing for so long is taken for dead. */
@@ -13,9 +12,6 @@ const TIMEOUT_MS = 10_000;
 
 /** Requests beyond wait in line, the time counting: thousands of executions may wake, or be handed back, at once. */
 const MAX_CONNECTIONS = 128;
-
-/** What the protocol says by HTTP status, beside refusals; any other comes from something else, or is broken. */
-const PROTOCOL_STATUSES: ReadonlySet<number> = new Set([200, 300, 404, 409, 501]);
 
 /** Connections that only renew leases: one that hangs must not hold up the next renewal. */
 const HEARTBEAT_CONNECTIONS = 4;
@@ -80,8 +76,8 @@ export const createHttpSend = ({ access, logger, timeoutMs = TIMEOUT_MS }: HttpS
       const response = await exchange(body, own, overdue.signal);
       const { statusCode: status = 0 } = response;
       const answer = await text(response);
-      if (PROTOCOL_STATUSES.has(status)) return JSON.parse(answer);
       if (isRefusal(status)) return parseRefusal(status, answer);
+      if (isProtocolStatus(status)) return JSON.parse(answer);
       const refused = findRefusedStatus(url, status);
       if (refused) throw refused;
       throw new Error(`HTTP ${status}${answer === "" ? "" : `: ${answer.slice(0, MAX_WORDS)}`}`);
@@ -92,22 +88,11 @@ export const createHttpSend = ({ access, logger, timeoutMs = TIMEOUT_MS }: HttpS
     }
   };
 
-  const send: Send = async (typed) => {
-    const request: Request = typed;
+  const send = checkedSend((request) => {
     const own = request.kind === "task.heartbeat" ? heartbeats : agent;
-    try {
-      const auth = token.isEmpty ? {} : { auth: token.reveal() };
-      const response = await post(JSON.stringify({ ...request, head: { ...request.head, ...auth } }), own);
-      if (!isAnswer(response, typed)) throw new Error("the response does not match the request");
-      takePoison(response);
-      return response;
-    } catch (error) {
-      if (error instanceof RefusedError) throw error;
-      const cause = describe(error);
-      logger.warn({ kind: request.kind, error: cause }, "a request to the server failed");
-      throw new ResonateTimeoutException(cause);
-    }
-  };
+    const auth = token.isEmpty ? {} : { auth: token.reveal() };
+    return post(JSON.stringify({ ...request, head: { ...request.head, ...auth } }), own);
+  }, logger);
 
   return {
     send,

@@ -1,9 +1,12 @@
 import { Resonate, type Send } from "@resonatehq/sdk";
 import type { Producer } from "kafkajs";
-import { connect, endedIn, type Transport } from "../resonate/connection.ts";
+import { accessOf } from "../resonate/access-settings.ts";
+import { connect, endedIn } from "../resonate/connection.ts";
 import { createResonateLogger } from "../resonate/log.ts";
 import { requestHead } from "../resonate/request.ts";
+import type { Transport } from "../resonate/transport.ts";
 import type { Log } from "../support/log.ts";
+import { placeOf } from "../support/postgres.ts";
 import type { Schema, Settings } from "../support/settings.ts";
 import { type Begin, createBegin } from "./begin.ts";
 import { createSendDeadLetter } from "./dead-letter.ts";
@@ -15,7 +18,7 @@ import { tryBeginLostAgain } from "./lost-executions.ts";
 import { createPublish, tellAnswered } from "./publish.ts";
 import { watchServer } from "./server-watch.ts";
 import { claimGroup, reportElsewhere, SERVICE_TAG } from "./service.ts";
-import { accessOf, type WorkerSettings } from "./settings.ts";
+import type { WorkerSettings } from "./settings.ts";
 import { createStepRunner, type StepRunner } from "./step.ts";
 import { createTakeovers } from "./takeovers.ts";
 import type { WorkerState } from "./telemetry.ts";
@@ -31,7 +34,7 @@ export interface ExecutorOptions {
   /** Waits until what it is given succeeds. */
   readonly untilReachable: (reach: () => Promise<void>) => Promise<void>;
   readonly log: Log;
-  /** In place of HTTP to RESONATE_URL. */
+  /** In place of the one that RESONATE_URL asks for. */
   readonly transport?: Transport;
   /** Waits so many milliseconds between two tries of a step. */
   readonly sleep?: (ms: number) => Promise<unknown>;
@@ -121,7 +124,7 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
         // A single request that failed among others is no outage.
         if (ms < 1000) return;
         log.info(
-          `Resonate server at ${settings.RESONATE_URL} is back again, after ${Math.round(ms / 1000)} s`,
+          `Resonate server at ${placeOf(settings.RESONATE_URL)} is back again, after ${Math.round(ms / 1000)} s`,
         );
       },
     }),

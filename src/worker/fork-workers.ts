@@ -3,15 +3,16 @@ import { setTimeout } from "node:timers/promises";
 import { isSuccess } from "@resonatehq/sdk";
 import { logLevel } from "kafkajs";
 import { leaveGroupFor } from "../kafka/client.ts";
-import { createHttpSend } from "../resonate/http-send.ts";
+import { accessOf } from "../resonate/access-settings.ts";
 import type { Lease } from "../resonate/leases.ts";
 import { createResonateLogger } from "../resonate/log.ts";
+import { openTransport } from "../resonate/open-transport.ts";
 import { requestHead } from "../resonate/request.ts";
 import { type Log, silentLog } from "../support/log.ts";
-import { doneWithin } from "../support/retry.ts";
+import { doneWithin, withTimeout } from "../support/retry.ts";
 import { STOP_MESSAGE } from "../support/signals.ts";
 import { isReport } from "./report.ts";
-import { accessOf, type WorkerSettings } from "./settings.ts";
+import type { WorkerSettings } from "./settings.ts";
 import { type ChildWorker, type SupervisorOptions, supervise } from "./supervisor.ts";
 
 /**
@@ -67,15 +68,18 @@ const forkWorker = (
  */
 export const forkWorkers = async (options: ForkOptions): Promise<void> => {
   const { count, settings, log, signal } = options;
-  // What fails is told in the one line of a worker's death.
-  using http = createHttpSend({
-    access: accessOf(settings),
-    logger: createResonateLogger(silentLog),
-    timeoutMs: HAND_BACK_MS,
-  });
-  const release = async (data: Lease) =>
-    isSuccess(await http.send({ kind: "task.release", head: requestHead(), data }));
   const quiet = { clientId: "supervisor", log: silentLog, level: logLevel.NOTHING, retries: 1 };
+  // What fails is told in the one line of a worker's death.
+  await using transport = openTransport({
+    access: accessOf(settings),
+    group: settings.RESONATE_GROUP,
+    pid: quiet.clientId,
+    logger: createResonateLogger(silentLog),
+  });
+  const release = async (data: Lease) => {
+    const request = { kind: "task.release", head: requestHead(), data } as const;
+    return isSuccess(await withTimeout(transport.send(request), HAND_BACK_MS, "a lease to be handed back"));
+  };
 
   await supervise({
     count,

@@ -2,6 +2,7 @@ import { setTimeout } from "node:timers/promises";
 import { AccessError } from "../support/access-error.ts";
 import { describe, OutageError } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
+import { isPostgres } from "../support/postgres.ts";
 import { retryUntilDone } from "../support/retry.ts";
 import { aborted } from "../support/signals.ts";
 
@@ -24,6 +25,7 @@ export const untilReachable = async (
   { system, address, log, signal }: ReachOptions,
   reach: () => Promise<void>,
 ): Promise<void> => {
+  const advice = isPostgres(address) ? "" : "Start one with 'npm run stack' or 'docker compose up -d'. ";
   let awaySince: number | undefined;
   const reached = retryUntilDone(() => reach().catch(toFinal), {
     signal,
@@ -31,7 +33,7 @@ export const untilReachable = async (
     onFailure: (error, retryInMs) => {
       awaySince ??= Date.now();
       log.warn(
-        `${system} at ${address} cannot be reached: ${describe(error)}. Start one with 'npm run stack' or 'docker compose up -d'. Next try in ${retryInMs / 1000} s.`,
+        `${system} at ${address} cannot be reached: ${describe(error)}. ${advice}Next try in ${retryInMs / 1000} s.`,
       );
     },
   });

@@ -1,12 +1,10 @@
 import type { Needed } from "../kafka/rights.ts";
 import { checkKafkaSecurity, kafkaSecuritySchema } from "../kafka/security-settings.ts";
-import type { Access } from "../resonate/access.ts";
+import { accessSchema, checkAccess } from "../resonate/access-settings.ts";
 import { host, optionalPort } from "../support/addresses.ts";
 import { logSchema } from "../support/log.ts";
-import { secret } from "../support/secret.ts";
 import {
   type Env,
-  httpUrl,
   integer,
   matching,
   parseSettings,
@@ -31,20 +29,6 @@ const brokers: Setting<string[]> = {
   },
 };
 
-const token = secret({
-  expected: "a bearer token without white space",
-  pattern: /^\S+$/,
-  about:
-    "Bearer token for the Resonate server; empty for none. RESONATE_TOKEN_FILE: the path of a file that holds it.",
-});
-
-const caPath: Setting<string> = {
-  fallback: "",
-  expected: "the path of a file",
-  about: "PEM file with the authority that signs the Resonate server's certificate; empty for Node's own.",
-  parse: (text) => (/[\0\r\n]/.test(text) ? undefined : text),
-};
-
 const HOUR_MS = 3_600_000;
 const milliseconds = (fallback: number, min: number, max: number, about: string) =>
   integer(fallback, { min, max, unit: "milliseconds", about });
@@ -59,9 +43,7 @@ export const commonSchema = {
     unit: "partitions",
     about: "Number of partitions for topics that this application creates.",
   }),
-  RESONATE_URL: httpUrl("http://localhost:8001", "The Resonate server."),
-  RESONATE_TOKEN: token,
-  RESONATE_CA_FILEPATH: caPath,
+  ...accessSchema,
   LEASE_TTL_MS: milliseconds(
     3000,
     500,
@@ -162,20 +144,6 @@ const checkTopics = ({ TOPIC_SOURCE, TOPIC_COMPLETIONS, TOPIC_DEAD_LETTERS }: En
   ];
 };
 
-const checkAuthority = ({ RESONATE_URL = "", RESONATE_CA_FILEPATH = "" }: Env): string[] =>
-  RESONATE_CA_FILEPATH === "" || RESONATE_URL.startsWith("https:")
-    ? []
-    : ["RESONATE_CA_FILEPATH: expected a value only with an https:// RESONATE_URL, got one"];
-
-/** Where the Resonate server is, and what it takes to be let in. */
-export const accessOf = (
-  settings: Pick<WorkerSettings, "RESONATE_URL" | "RESONATE_TOKEN" | "RESONATE_CA_FILEPATH">,
-): Access => ({
-  url: settings.RESONATE_URL,
-  token: settings.RESONATE_TOKEN,
-  caPath: settings.RESONATE_CA_FILEPATH,
-});
-
 /** The rights at the broker that a worker needs. */
 export const neededRights = (settings: WorkerSettings): Needed => ({
   topics: [
@@ -194,5 +162,5 @@ export const neededRights = (settings: WorkerSettings): Needed => ({
 export const parseJobSettings = <S extends Schema>(job: WithSettings<S>, env: Env) =>
   parseSettings(schemaOf(job), env, {
     renamed: RENAMED,
-    check: (values) => [...checkTopics(values), ...checkKafkaSecurity(values), ...checkAuthority(values)],
+    check: (values) => [...checkTopics(values), ...checkKafkaSecurity(values), ...checkAccess(values)],
   });

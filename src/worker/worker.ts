@@ -2,9 +2,11 @@ import { randomUUID } from "node:crypto";
 import { logLevel } from "kafkajs";
 import { assertRights, createKafka, createProducer } from "../kafka/client.ts";
 import { ensureTopics } from "../kafka/topics.ts";
-import { ping } from "../resonate/ping.ts";
+import { accessOf } from "../resonate/access-settings.ts";
+import { ping } from "../resonate/open-transport.ts";
 import { describe } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
+import { placeOf } from "../support/postgres.ts";
 import { doneWithin } from "../support/retry.ts";
 import type { Env } from "../support/settings.ts";
 import { aborted } from "../support/signals.ts";
@@ -17,7 +19,7 @@ import { joinGroup, outsideGroup } from "./membership.ts";
 import { warnOfMisspelt } from "./open-kafka.ts";
 import { startProgressLog } from "./progress-log.ts";
 import { untilOpen, untilReachable } from "./reach.ts";
-import { accessOf, neededRights, parseJobSettings } from "./settings.ts";
+import { neededRights, parseJobSettings } from "./settings.ts";
 import { tell, type WorkerState } from "./telemetry.ts";
 
 /** The longest a connection may take to close, in milliseconds: a broker that is gone must not hold up a stop. */
@@ -74,14 +76,15 @@ const assemble = async (options: WorkerOptions): Promise<Worker> => {
   const topics = { source: settings.TOPIC_SOURCE, deadLetters: settings.TOPIC_DEAD_LETTERS };
   await using opened = new AsyncDisposableStack();
   warnOfMisspelt(job, env, log);
+  const resonate = placeOf(settings.RESONATE_URL);
   log.info(
-    `job ${job.name}: ${topics.source} at ${settings.KAFKA_BROKERS.join(",")} as ${settings.KAFKA_GROUP_ID}, executions at ${settings.RESONATE_URL} as ${settings.RESONATE_GROUP}`,
+    `job ${job.name}: ${topics.source} at ${settings.KAFKA_BROKERS.join(",")} as ${settings.KAFKA_GROUP_ID}, executions at ${resonate} as ${settings.RESONATE_GROUP}`,
   );
   const effects = await untilOpen(() => job.open(settings, { resources: opened, worker: name, random }), {
     log,
     signal,
   });
-  const server = { system: "Resonate server", address: settings.RESONATE_URL, log, signal };
+  const server = { system: "Resonate server", address: resonate, log, signal };
   const broker = { system: "Kafka broker", address: settings.KAFKA_BROKERS.join(","), log, signal };
   await Promise.all([
     untilReachable(broker, async () => {

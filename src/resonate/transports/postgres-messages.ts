@@ -1,0 +1,131 @@
+import { setTimeout } from "node:timers/promises";
+import { isMessage, type Logger, type Message } from "@resonatehq/sdk";
+import { describe } from "../../support/errors.ts";
+import { doneWithin } from "../../support/retry.ts";
+import type { MessageSource } from "../transport.ts";
+import type { Query } from "./database.ts";
+
+/** Between two looks for timers and messages, in milliseconds. */
+const POLL_MS = 50;
+/** Before the next look after one that failed, in milliseconds. */
+const RETRY_MS = 1000;
+/** Messages and timers at once. */
+const LIMIT = 100;
+/** How long a stop waits for messages that are under way, in milliseconds. */
+const STOP_MS = 1000;
+
+const due = (table: string, condition: string) => `
+  SELECT * FROM (
+    SELECT id, state, (extract(epoch FROM now()) * 1000)::bigint AS now FROM resonate.${table}
+    WHERE ${condition} AND timeout_at <= (extract(epoch FROM now()) * 1000)::bigint
+    ORDER BY timeout_at LIMIT ${LIMIT}
+  ) AS due
+  ORDER BY id OFFSET 0`;
+
+/** What nobody else works on at the moment: another worker's look, or a request. The next look finds what is left. */
+const FREE = "pg_try_advisory_xact_lock(hashtextextended(id, 0))";
+
+/**
+ * Ends the timers and leases that are due.
+ *
+ * In place of the schema's process_timeouts, which reads all promises there are, those that have ended included: a
+ * second and more for 200,000. Here they are found by the schema's indexes.
+ */
+const TIMERS = {
+  name: "timers",
+  text: `
+SELECT resonate._on_promise_timeout(id, now)::text
+FROM (${due("promises", "state = 'pending' AND external")}) AS timers WHERE ${FREE}
+UNION ALL
+SELECT CASE state
+  WHEN 'pending' THEN resonate._on_task_retry_timeout(id, now)::text
+  ELSE resonate._on_task_lease_timeout(id, now)::text
+END
+FROM (${due("tasks", "state IN ('pending', 'acquired')")}) AS leases WHERE ${FREE}`,
+};
+
+/** Takes what waits for the group, or for this worker alone. */
+const MESSAGES = {
+  name: "messages",
+  text: `
+SELECT task_id AS id, version, NULL::jsonb AS promise FROM resonate.dequeue_execute($1, ${LIMIT})
+UNION ALL SELECT task_id, version, NULL FROM resonate.dequeue_execute($2, ${LIMIT})
+UNION ALL SELECT NULL, NULL, jsonb_strip_nulls(promise) FROM resonate.dequeue_unblock($2, ${LIMIT})`,
+};
+
+interface Row {
+  readonly id: string | null;
+  readonly version: number | null;
+  readonly promise: unknown;
+}
+
+export interface PostgresMessagesOptions {
+  readonly query: Query;
+  readonly group: string;
+  /** Unique among all workers. */
+  readonly pid: string;
+  readonly logger: Logger;
+}
+
+/** Fetches the executions that wait for this worker or its group, and drives the database's timers. */
+export const createPostgresMessages = (options: PostgresMessagesOptions): MessageSource => {
+  const { query, group, pid, logger } = options;
+  const callbacks: ((message: Message) => void)[] = [];
+  const stopped = new AbortController();
+  const { signal } = stopped;
+  const unicast = `poll://uni@${encodeURIComponent(group)}/${encodeURIComponent(pid)}`;
+  const anycast = `poll://any@${encodeURIComponent(group)}`;
+  let polling = Promise.resolve();
+
+  const deliver = ({ id, version, promise }: Row) => {
+    const message =
+      id === null
+        ? { kind: "unblock", head: {}, data: { promise } }
+        : { kind: "execute", head: {}, data: { task: { id, version } } };
+    // The SDK ends the process at the end of a promise that has not ended (Resonate.notify of 0.11.5).
+    if (!isMessage(message) || (message.kind === "unblock" && message.data.promise.state === "pending"))
+      return;
+    for (const callback of callbacks) callback(message);
+  };
+  /** Says whether there may be more. */
+  const look = async (): Promise<boolean> => {
+    const ended = await query(TIMERS);
+    const rows = await query<Row>(MESSAGES, [anycast, unicast]);
+    for (const row of rows) deliver(row);
+    return ended.length >= LIMIT || rows.length >= LIMIT;
+  };
+  const poll = async () => {
+    let isAway = false;
+    while (!signal.aborted) {
+      try {
+        const isMore = await look();
+        if (isAway) messages.onReconnected();
+        isAway = false;
+        if (!isMore) await setTimeout(POLL_MS, undefined, { signal });
+      } catch (error) {
+        if (signal.aborted) return;
+        isAway = true;
+        logger.warn({ error: describe(error) }, "no executions arrive, connecting again");
+        await setTimeout(RETRY_MS, undefined, { signal }).catch(() => {});
+      }
+    }
+  };
+
+  const messages: MessageSource = {
+    unicast,
+    anycast,
+    match: (target) => `poll://any@${target}`,
+    init: async () => {
+      polling = poll();
+    },
+    stop: async () => {
+      stopped.abort();
+      await doneWithin(polling, STOP_MS);
+    },
+    onReceive: (callback) => {
+      callbacks.push(callback);
+    },
+    onReconnected: () => {},
+  };
+  return messages;
+};
