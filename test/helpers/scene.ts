@@ -14,9 +14,11 @@ import { ensureTopics } from "../../src/kafka/topics.ts";
 import { createBroker } from "../../src/stack/broker/broker.ts";
 import { createResonateServer } from "../../src/stack/resonate-server.ts";
 import { silentLog } from "../../src/support/log.ts";
+import { isPostgres } from "../../src/support/postgres.ts";
 import { withTimeout } from "../../src/support/retry.ts";
 import type { AnyJob } from "../../src/worker/job.ts";
 import { parseJobSettings, type WorkerSettings } from "../../src/worker/settings.ts";
+import { startPostgresProxy } from "./postgres-proxy.ts";
 
 /** The embedded broker and server of a test, or `undefined` where it runs on real ones. */
 type Embedded = Awaited<ReturnType<typeof startEmbedded>> | undefined;
@@ -62,20 +64,34 @@ export const until = async <T>(
   }
 };
 
-const startEmbedded = async (opened: AsyncDisposableStack) => {
+const startEmbeddedServer = async (opened: AsyncDisposableStack) => {
+  const server = opened.use(createResonateServer());
+  const { host, port } = await server.listen({ port: 0 });
+  return { server, url: `http://${host}:${port}` };
+};
+
+/** A way to a database with executions, which stands for a server that can be taken away. */
+const startWayTo = async (opened: AsyncDisposableStack, database: string) => {
+  const { url, close, open, cut } = opened.use(await startPostgresProxy(database));
+  return { server: { stop: close, listen: open, dropConnections: cut }, url };
+};
+
+const startEmbedded = async (opened: AsyncDisposableStack, database: string | undefined) => {
   const broker = createBroker({ autoCreateTopics: false });
   opened.defer(() => broker.stop());
-  const server = opened.use(createResonateServer());
   const { host, port } = await broker.listen({ port: 0 });
-  const resonate = await server.listen({ port: 0 });
-  return {
-    broker,
-    server,
-    kafkaPort: port,
-    brokers: `${host}:${port}`,
-    url: `http://${resonate.host}:${resonate.port}`,
-  };
+  const { server, url } =
+    database === undefined ? await startEmbeddedServer(opened) : await startWayTo(opened, database);
+  return { broker, server, kafkaPort: port, brokers: `${host}:${port}`, url };
 };
+
+/** Stands before a server, or before a database with executions. */
+export const startProxy = (url: string): Promise<ResonateProxy & AsyncDisposable> =>
+  isPostgres(url) ? startPostgresProxy(url) : startResonateProxy(url);
+
+/** Why tests that look into HTTP are skipped, or `false` where there is HTTP. */
+export const skipWithoutHttp: string | false =
+  isPostgres(process.env.RESONATE_URL ?? "") && "needs a Resonate server that is reached by HTTP";
 
 /**
  * Opens a scene for a job, with names of its own for topics and groups; all of it is gone when the test ends.
@@ -89,9 +105,12 @@ export const openScene = async (
 ): Promise<Scene> => {
   const opened = new AsyncDisposableStack();
   t.after(() => opened.disposeAsync());
-  const external = findExternalStack(process.env);
-  const embedded = external ? undefined : await startEmbedded(opened);
-  const proxy = opened.use(await startResonateProxy(embedded?.url ?? external?.resonateUrl ?? ""));
+  const { KAFKA_BROKERS = "", RESONATE_URL = "" } = process.env;
+  // Executions in Postgres on the embedded broker.
+  const database = KAFKA_BROKERS === "" && isPostgres(RESONATE_URL) ? RESONATE_URL : undefined;
+  const external = database === undefined ? findExternalStack(process.env) : undefined;
+  const embedded = external ? undefined : await startEmbedded(opened, database);
+  const proxy = opened.use(await startProxy(embedded?.url ?? external?.resonateUrl ?? ""));
   const folder = await mkdtemp(join(tmpdir(), "scene-"));
   opened.defer(() => rm(folder, { recursive: true, force: true }));
 
