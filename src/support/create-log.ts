@@ -22,26 +22,26 @@ const shownValue = (name: string, value: unknown): unknown => {
   }
 };
 
-const shown = (fields: object): Record<string, unknown> =>
-  Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, shownValue(name, value)]));
+const shown = (...all: object[]): Record<string, unknown> => {
+  const own: Record<string, unknown> = {};
+  for (const fields of all)
+    for (const [name, value] of Object.entries(fields)) own[name] = shownValue(name, value);
+  return own;
+};
 
 /** Collects the lines of one turn of the event loop to one write: to a pipe each write blocks the process. */
 const collectTo = (stream: Writable) => {
-  let collecting = false;
+  let lines = "";
   const flush = () => {
-    collecting = false;
-    stream.uncork();
+    if (lines !== "") stream.write(lines);
+    lines = "";
   };
   process.once("exit", flush);
   // Whoever reads the log may go away: the work goes on. Pino's own streams would try for ever to write the rest at exit.
   if (stream.listenerCount("error") === 0) stream.on("error", () => {});
   return (line: string) => {
-    if (!collecting) {
-      collecting = true;
-      stream.cork();
-      setImmediate(flush);
-    }
-    stream.write(line);
+    if (lines === "") setImmediate(flush);
+    lines += line;
   };
 };
 
@@ -86,7 +86,7 @@ export const createLog = async (
       hooks: {
         logMethod([first, message], method) {
           const [fields, text] = first !== null && typeof first === "object" ? [first, message] : [{}, first];
-          method.call(this, shown({ ...currentLogFields(), ...fields }), visible(String(text)));
+          method.call(this, shown(currentLogFields(), fields), visible(String(text)));
         },
       },
     },

@@ -11,6 +11,7 @@ import type { InFlight } from "./in-flight.ts";
 import type { Reading, SourceMessage } from "./job.ts";
 import { checkId } from "./message-id.ts";
 import { tell } from "./telemetry.ts";
+import { currentTraceHeaders, inDispatchSpan, readTraceHeaders } from "./traces.ts";
 
 /**
  * The SDK bounds one request to 10 s, but once it has found that an execution runs elsewhere it asks to be told of
@@ -139,6 +140,7 @@ export const createDispatch = (options: DispatchOptions): Dispatch => {
     if (!planned.ok) return toDeadLetters(planned.reason, planned.detail);
     const { envelope } = planned;
     const { id, redrives } = envelope;
+    const traceHeaders = readTraceHeaders(message.headers);
 
     const start = async (promiseId: string): Promise<void> => {
       await inFlight.enter(promiseId, signal);
@@ -146,7 +148,8 @@ export const createDispatch = (options: DispatchOptions): Dispatch => {
       let begun: Begun;
       try {
         begun = await persist(`start an execution for ${id}`, () => {
-          text = encodeEnvelope({ ...envelope, deadline: now() + workflowTimeoutMs });
+          const deadline = now() + workflowTimeoutMs;
+          text = encodeEnvelope({ ...envelope, trace: currentTraceHeaders(traceHeaders), deadline });
           return withTimeout(begin(promiseId, text), BEGIN_TIMEOUT_MS, "an execution");
         });
       } catch (error) {
@@ -183,6 +186,8 @@ export const createDispatch = (options: DispatchOptions): Dispatch => {
         }
       }
     };
-    await start(executionId(id, redrives));
+    const own = executionId(id, redrives);
+    const joined = { headers: traceHeaders, executionId: own };
+    await inDispatchSpan({ id, topic: topics.source, ...place, ...joined }, () => start(own));
   };
 };

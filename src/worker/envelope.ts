@@ -1,5 +1,6 @@
 import type { IHeaders } from "kafkajs";
 import type { SourceMessage } from "./job.ts";
+import type { TraceHeaders } from "./traces.ts";
 
 /** Bytes as JSON: text where they are UTF-8, which is shorter, else base64. */
 type PackedBytes = string | { readonly base64: string } | null;
@@ -33,6 +34,8 @@ export interface Envelope {
    * one: the first one answers for the message.
    */
   readonly original?: PackedMessage | null;
+  /** Leads to the span that dispatched the message, or else to the message's own trace. */
+  readonly trace?: TraceHeaders | undefined;
   /** How often each step was called in the executions that this one continues. */
   readonly calls?: Readonly<Record<string, number>>;
   /** The workflow's arguments: the input, then its own. */

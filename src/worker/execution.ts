@@ -5,7 +5,8 @@ import { type CheckpointOptions, createCheckpoints } from "./checkpoint.ts";
 import { decodeEnvelope, type Envelope, encodeEnvelope } from "./envelope.ts";
 import { idempotencyKey } from "./idempotency-key.ts";
 import type { Steps, Workflow, WorkflowContext } from "./job.ts";
-import { assertJson, type StepRunner } from "./step.ts";
+import { assertJson, type StepCall, type StepRunner } from "./step.ts";
+import { currentTraceHeaders, inStepSpan, type TraceHeaders } from "./traces.ts";
 
 /**
  * Longer than any outage. A promise that times out is rejected while no code of ours runs, so none ever does: the
@@ -67,12 +68,12 @@ const asKept = (thrown: unknown): Error => {
  * job's. Registered at the SDK under `name`.
  */
 export const createExecution = (options: ExecutionOptions) => {
-  const { job, name, steps, workflow, runner, target, sendDeadLetter } = options;
+  const { job, name, steps, workflow, runner, worker, target, sendDeadLetter } = options;
   const names = new Map(Object.entries(steps).map(([own, step]) => [step, own]));
 
   return function* execution(ctx: Context, text: string): Generator<unknown, unknown, unknown> {
     const envelope = decodeEnvelope(text);
-    const { id, partition, offset, redrives, deadline, original } = envelope;
+    const { id, partition, offset, redrives, deadline, original, trace: headers } = envelope;
     const calls: Record<string, number> = { ...envelope.calls };
     // The target everywhere, though a step runs where its execution does: without one the SDK tries to read its default
     // as a URL, and throws and catches an error for that.
@@ -84,6 +85,18 @@ export const createExecution = (options: ExecutionOptions) => {
       calls[step] = call + 1;
       return idempotencyKey({ job, messageId: id, step, call });
     };
+    /** What a step logs has its fields, and what it calls joins its span. */
+    const runStep = <R>(
+      call: StepCall,
+      work: (attempt: number, trace: TraceHeaders | undefined) => Promise<R>,
+    ) =>
+      runner.run(call, (attempt) => {
+        const { name: step, key, executionId } = call;
+        const tried = { id, step, key, attempt, worker, headers, executionId };
+        return withLogFields({ recordId: id, partition, offset, step, attempt }, () =>
+          inStepSpan(tried, () => work(attempt, currentTraceHeaders(headers))),
+        );
+      });
     const context: WorkflowContext = {
       *run(step, ...args) {
         const own = names.get(step);
@@ -101,15 +114,11 @@ export const createExecution = (options: ExecutionOptions) => {
         };
         const call = { name: own, key, messageId: id, executionId: ctx.id, deadline };
         const work = () =>
-          runner
-            .run(call, (attempt) =>
-              withLogFields({ recordId: id, partition, offset, step: own, attempt }, () =>
-                step({ ...given, attempt }, ...args),
-              ),
-            )
-            .catch((error) => {
-              throw asKept(error);
-            });
+          runStep(call, (attempt, trace) =>
+            step({ ...given, attempt, ...(trace && { trace }) }, ...args),
+          ).catch((error) => {
+            throw asKept(error);
+          });
         try {
           // The codec gives back what it was given, as far as it is JSON.
           return asReplayed(yield* checkpoints.run(own, key, work)) as Awaited<ReturnType<typeof step>>;
@@ -148,7 +157,7 @@ export const createExecution = (options: ExecutionOptions) => {
         yield* checkpoints.run(
           DEAD_LETTER_STEP,
           key,
-          () => runner.run(call, () => sendDeadLetter(envelope, error)),
+          () => runStep(call, () => sendDeadLetter(envelope, error)),
           Number.POSITIVE_INFINITY,
         );
       }

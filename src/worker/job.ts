@@ -1,6 +1,7 @@
 import type { IHeaders } from "kafkajs";
 import type { Log } from "../support/log.ts";
 import type { Schema, Settings } from "../support/settings.ts";
+import type { TraceHeaders } from "./traces.ts";
 
 /** A message of the source topic, as it was read. */
 export interface SourceMessage {
@@ -30,6 +31,8 @@ export interface StepContext {
   readonly attempt: number;
   /** The durable promise id of the execution. Another one after a redrive: not to be used as a key. */
   readonly executionId: string;
+  /** The headers by which what the step calls joins the trace of its message; none where there is no trace. */
+  readonly trace?: TraceHeaders;
   /** The message that the execution works on. */
   readonly message: { readonly id: string; readonly partition: number; readonly offset: string };
 }

@@ -2,7 +2,7 @@ import type { Producer } from "kafkajs";
 import { orOutage } from "../kafka/client.ts";
 import { OutageError } from "../support/errors.ts";
 import { doneWithin } from "../support/retry.ts";
-import type { StepContext, StepTools } from "./job.ts";
+import type { Completion, StepContext, StepTools } from "./job.ts";
 import { tell } from "./telemetry.ts";
 
 /** Header of a completion: the same key twice is the same completion twice. */
@@ -19,8 +19,8 @@ const ACKNOWLEDGE_MS = 5000;
 export const createPublish = (producer: Pick<Producer, "send">, topic: string): StepTools["publish"] => {
   let outageSince: number | undefined;
   const sending = new Map<string, Promise<unknown>>();
-  const send = async (idempotencyKey: string, key: string | null, value: string) => {
-    const headers = { [IDEMPOTENCY_KEY_HEADER]: idempotencyKey };
+  const send = async ({ idempotencyKey, trace }: StepContext, { key, value }: Completion) => {
+    const headers = { ...trace, [IDEMPOTENCY_KEY_HEADER]: idempotencyKey };
     const what = JSON.stringify([idempotencyKey, key, value]);
     const sent = sending.getOrInsertComputed(what, () =>
       producer
@@ -30,13 +30,14 @@ export const createPublish = (producer: Pick<Producer, "send">, topic: string): 
     if (await doneWithin(orOutage(sent), ACKNOWLEDGE_MS)) return;
     throw new OutageError(`expected the broker to acknowledge within ${ACKNOWLEDGE_MS} ms, got no answer`);
   };
-  return async ({ idempotencyKey, executionId, message: { id } }, { key, value }) => {
+  return async (step, completion) => {
     try {
-      await send(idempotencyKey, key, value);
+      await send(step, completion);
       if (outageSince !== undefined)
         tell("outage.over", { system: "broker", ms: performance.now() - outageSince });
       outageSince = undefined;
-      tell("completion.published", { id, executionId, topic, key: idempotencyKey });
+      const { idempotencyKey: key, executionId, message } = step;
+      tell("completion.published", { id: message.id, executionId, topic, key });
     } catch (error) {
       if (error instanceof OutageError && outageSince === undefined) {
         outageSince = performance.now();

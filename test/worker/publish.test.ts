@@ -26,6 +26,13 @@ test("a completion goes to its topic, acknowledged by all replicas, with the key
   assert.equal(IDEMPOTENCY_KEY_HEADER, "idempotency-key");
 });
 
+test("a completion leads to the trace that its step is in", async () => {
+  const producer = createFakeProducer();
+  const trace = { traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", tracestate: "a=1" };
+  await createPublish(producer, "completions")({ ...step, trace }, { key: "k", value: "v" });
+  assert.deepEqual(producer.sent[0]?.message.headers, { ...trace, "idempotency-key": step.idempotencyKey });
+});
+
 test("every try carries the same key, so a repeat can be recognised", async () => {
   const producer = createFakeProducer();
   const publish = createPublish(producer, "completions");
