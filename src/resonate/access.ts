@@ -1,6 +1,6 @@
-import { Agent as HttpAgent } from "node:http";
-import { Agent as HttpsAgent } from "node:https";
+import { buildConnector, Client, type Dispatcher } from "undici";
 import { AccessError } from "../support/access-error.ts";
+import { toError } from "../support/errors.ts";
 import type { Secret } from "../support/secret.ts";
 import { explainTls, readAuthorities } from "../support/tls.ts";
 
@@ -15,31 +15,30 @@ export interface Access {
 
 const readCa = (path: string) => readAuthorities({ name: "RESONATE_CA_FILEPATH", path });
 
-type CreateConnection = HttpsAgent["createConnection"];
+/** How often an idle connection is probed by TCP, in milliseconds. */
+const KEEP_ALIVE_MS = 15_000;
 
-/** Reads the authority's file at each new connection, so that it can be replaced while the process runs. */
-class TrustingAgent extends HttpsAgent {
-  readonly #path: string;
-  constructor(path: string, options: ConstructorParameters<typeof HttpsAgent>[0]) {
-    // A session that is taken up again would not be checked anew.
-    super({ ...options, maxCachedSessions: 0 });
-    this.#path = path;
-  }
-  override createConnection(
-    ...[options, callback]: Parameters<CreateConnection>
-  ): ReturnType<CreateConnection> {
-    return super.createConnection({ ...options, ...readCa(this.#path) }, callback);
-  }
-}
-
-/** An agent for requests to the server. @throws {AccessError} when the authority's file cannot be used */
-export const createAgent = (
-  { url, caPath }: Pick<Access, "url" | "caPath">,
-  options: ConstructorParameters<typeof HttpAgent>[0],
-): HttpAgent => {
-  if (!url.startsWith("https:")) return new HttpAgent(options);
+/**
+ * Opens connections to the server. The authority's file is read for each, so that it can be replaced while the process
+ * runs.
+ *
+ * @throws {AccessError} when that file cannot be used
+ */
+export const createConnector = ({
+  url,
+  caPath,
+}: Pick<Access, "url" | "caPath">): buildConnector.connector => {
+  if (!url.startsWith("https:")) return buildConnector({ keepAliveInitialDelay: KEEP_ALIVE_MS });
   readCa(caPath);
-  return new TrustingAgent(caPath, options);
+  return (options, callback) => {
+    try {
+      // A session that is taken up again would not be checked anew.
+      const own = { ...readCa(caPath), maxCachedSessions: 0, keepAliveInitialDelay: KEEP_ALIVE_MS };
+      buildConnector(own)(options, callback);
+    } catch (error) {
+      callback(toError(error), null);
+    }
+  };
 };
 
 /** The header with the token as it is now, if there is one. @throws {AccessError} when its file cannot be read */
@@ -65,4 +64,25 @@ export const toAccessError = (error: unknown): unknown => {
   if (!(error instanceof Error) || !("code" in error) || typeof error.code !== "string") return error;
   const line = explainTls(error.code, TLS_NAMES);
   return line === undefined ? error : new AccessError(line);
+};
+
+/**
+ * Sends one request to the server, with the token, over a connection of its own. Its answer may be silent for long.
+ *
+ * @throws {AccessError} when the server's certificate is not trusted
+ */
+export const requestAlone = async (
+  access: Access,
+  { headers, ...options }: Dispatcher.RequestOptions & { headers: Readonly<Record<string, string>> },
+): Promise<Dispatcher.ResponseData> => {
+  const connect = createConnector(access);
+  const client = new Client(access.url, { connect, headersTimeout: 0, bodyTimeout: 0 });
+  try {
+    return await client.request({ ...options, headers: { ...headers, ...authorize(access.token) } });
+  } catch (error) {
+    throw toAccessError(error);
+  } finally {
+    // Once the answer has ended.
+    void client.close();
+  }
 };

@@ -1,16 +1,13 @@
-import { get as httpGet, type IncomingMessage } from "node:http";
-import { get as httpsGet } from "node:https";
+import type { Readable } from "node:stream";
 import { isMessage, type Logger, type Message } from "@resonatehq/sdk";
 import { describe } from "../support/errors.ts";
 import { retryUntilDone } from "../support/retry.ts";
-import { type Access, authorize, createAgent, findRefusedStatus, toAccessError } from "./access.ts";
+import { type Access, findRefusedStatus, requestAlone } from "./access.ts";
 import { readLines } from "./lines.ts";
 import type { MessageSource } from "./transport.ts";
 
 /** Longest wait before reconnecting, in milliseconds. */
 const MAX_RECONNECT_MS = 2000;
-/** How often an idle connection is probed by TCP, in milliseconds. */
-const KEEP_ALIVE_MS = 15_000;
 /** How long a server may take to accept a stream, in milliseconds. */
 const ACCEPT_TIMEOUT_MS = 5000;
 /** How long a stream that was replaced is read on, for messages that are under way, in milliseconds. */
@@ -74,18 +71,20 @@ export const createEvents = ({ access, group, pid, logger }: EventsOptions): Eve
     }
   };
 
-  const accept = async (stream: AbortController, name: string): Promise<IncomingMessage> => {
+  const accept = async (stream: AbortController, name: string): Promise<Readable> => {
     const late = () =>
       stream.abort(new Error(`expected events from ${url} within ${ACCEPT_TIMEOUT_MS} ms, got no answer`));
     const timer = setTimeout(late, ACCEPT_TIMEOUT_MS);
     try {
       const signal = AbortSignal.any([stopped.signal, stream.signal]);
-      const response = await get(access, `/poll/${name}`, signal);
-      if (response.statusCode === 200) return response;
-      response.destroy();
+      const headers = { accept: "text/event-stream" };
+      const path = `/poll/${name}`;
+      const { statusCode, body } = await requestAlone(access, { path, method: "GET", headers, signal });
+      if (statusCode === 200) return body;
+      body.on("error", () => {}).destroy();
       throw (
-        findRefusedStatus(url, response.statusCode) ??
-        new Error(`expected events from ${url}, got status ${response.statusCode}`)
+        findRefusedStatus(url, statusCode) ??
+        new Error(`expected events from ${url}, got status ${statusCode}`)
       );
     } catch (error) {
       throw stream.signal.reason ?? error;
@@ -98,8 +97,7 @@ export const createEvents = ({ access, group, pid, logger }: EventsOptions): Eve
   const listen = async (): Promise<void> => {
     const stream = new AbortController();
     const name = opened ? nameNext() : own;
-    const response = await accept(stream, name);
-    response.socket.setKeepAlive(true, KEEP_ALIVE_MS);
+    const body = await accept(stream, name);
     const replaced = present;
     present = stream;
     own = name;
@@ -109,7 +107,7 @@ export const createEvents = ({ access, group, pid, logger }: EventsOptions): Eve
     if (opened) events.onReconnected();
     opened = true;
     try {
-      const pieces: AsyncIterable<string> = response.setEncoding("utf8");
+      const pieces: AsyncIterable<string> = body.setEncoding("utf8");
       for await (const line of readLines(pieces, MAX_LINE)) if (line.startsWith("data:")) deliver(line);
     } catch (error) {
       if (present === stream) throw error;
@@ -149,16 +147,4 @@ export const createEvents = ({ access, group, pid, logger }: EventsOptions): Eve
     onReconnected: () => {},
   };
   return events;
-};
-
-/** Not `fetch`, which ends a response that is silent for five minutes. */
-const get = async (access: Access, path: string, signal: AbortSignal): Promise<IncomingMessage> => {
-  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-  const send = access.url.startsWith("https:") ? httpsGet : httpGet;
-  const headers = { accept: "text/event-stream", ...authorize(access.token) };
-  send(`${access.url}${path}`, { headers, signal, agent: createAgent(access, {}) }, resolve).on(
-    "error",
-    (error) => reject(toAccessError(error)),
-  );
-  return promise;
 };

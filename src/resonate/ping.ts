@@ -1,7 +1,5 @@
-import { request as httpRequest, type IncomingMessage } from "node:http";
-import { request as httpsRequest } from "node:https";
 import type { Secret } from "../support/secret.ts";
-import { type Access, authorize, createAgent, findRefusedStatus, toAccessError } from "./access.ts";
+import { type Access, findRefusedStatus, requestAlone } from "./access.ts";
 import { requestHead } from "./request.ts";
 
 const TIMEOUT_MS = 5000;
@@ -22,16 +20,14 @@ const heartbeat = (token: Secret) =>
  */
 export const ping = async (access: Access): Promise<void> => {
   const { url, token } = access;
-  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-  const open = url.startsWith("https:") ? httpsRequest : httpRequest;
-  const headers = { "content-type": "application/json", ...authorize(token) };
-  const signal = AbortSignal.timeout(TIMEOUT_MS);
-  open(url, { method: "POST", headers, signal, agent: createAgent(access, {}) }, resolve)
-    .on("error", (error) => reject(toAccessError(error)))
-    .end(heartbeat(token));
-  const response = await promise;
-  response.resume();
-  const { statusCode } = response;
+  const { statusCode, body } = await requestAlone(access, {
+    path: "/",
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: heartbeat(token),
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+  });
+  await body.dump();
   const refused = findRefusedStatus(url, statusCode);
   if (refused) throw refused;
   if (statusCode !== 200) throw new Error(`expected status 200 from ${url}, got ${statusCode}`);

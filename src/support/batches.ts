@@ -6,10 +6,12 @@ export interface BatchOptions<Q, A> {
   readonly run: (requests: readonly Q[]) => Promise<readonly (A | undefined)[]>;
   /** Whether an error would meet every other request, too: then none is tried again. */
   readonly isOutage: (error: unknown) => boolean;
-  /** Requests that run together. */
-  readonly maxSize: number;
-  /** Batches that run at the same time. */
-  readonly maxRunning: number;
+  /** Requests that run together at most. */
+  readonly maxSize?: number;
+  /** Batches that run at the same time at most. */
+  readonly maxRunning?: number;
+  /** How long further requests may join the first one: by default to the end of a turn of the event loop. */
+  readonly gather?: (run: () => void) => void;
 }
 
 interface Waiting<Q, A> {
@@ -23,7 +25,8 @@ interface Waiting<Q, A> {
  * when the batch as a whole fails: a bad request does no harm to others.
  */
 export const createBatches = <Q, A>(options: BatchOptions<Q, A>): ((request: Q) => Promise<A>) => {
-  const { run, isOutage, maxSize, maxRunning } = options;
+  const { run, isOutage, gather = setImmediate } = options;
+  const { maxSize = Number.POSITIVE_INFINITY, maxRunning = Number.POSITIVE_INFINITY } = options;
   let waiting: Waiting<Q, A>[] = [];
   let running = 0;
   let isDue = false;
@@ -65,8 +68,7 @@ export const createBatches = <Q, A>(options: BatchOptions<Q, A>): ((request: Q) 
   return (request) => {
     const { promise, resolve, reject } = Promise.withResolvers<A>();
     waiting.push({ request, resolve, reject });
-    // Not at once: others come in the same turn of the event loop.
-    if (!isDue) setImmediate(runDue);
+    if (!isDue) gather(runDue);
     isDue = true;
     return promise;
   };

@@ -54,3 +54,33 @@ test("a broker that is away is an outage, one that refuses is a failure", async 
     (error) => error === refused,
   );
 });
+
+test("completions of the same moment are one request; where it is refused each is sent alone", async () => {
+  const refused = new Error("message too large");
+  const producer = createFakeProducer([refused, refused]);
+  const publish = createPublish(producer, "completions");
+  const publishAll = () =>
+    Promise.allSettled(
+      ["a", "b", "c"].map((key) => publish({ ...step, idempotencyKey: key }, { key, value: "v" })),
+    );
+  const outcomes = await publishAll();
+  assert.deepEqual(
+    outcomes.map(({ status }) => status),
+    ["rejected", "fulfilled", "fulfilled"],
+  );
+  assert.equal(producer.calls, 4);
+  await publishAll();
+  assert.equal(producer.calls, 5);
+  assert.deepEqual(
+    producer.sent.map(({ message }) => message.key),
+    ["b", "c", "a", "b", "c"],
+  );
+});
+
+test("an outage is told to all whose completions were in the request, and nothing is sent again", async () => {
+  const producer = createFakeProducer([new kafkajs.KafkaJSConnectionError("ECONNREFUSED")]);
+  const publish = createPublish(producer, "completions");
+  const asked = ["a", "b"].map((key) => publish({ ...step, idempotencyKey: key }, { key, value: "v" }));
+  for (const one of asked) await assert.rejects(one, OutageError);
+  assert.equal(producer.calls, 1);
+});

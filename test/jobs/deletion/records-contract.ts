@@ -214,6 +214,19 @@ export const testContract = ({ makeStore }: Contract): void => {
     for (const store of stores) assert.equal(await store.countRows(), 3);
   });
 
+  test("of batches at the same moment one that fails fails none of the others", async (t) => {
+    const records = await (await makeStore(t))();
+    await records.addRows(new Map(["a", "b", "c"].map((id) => [id, 15])));
+    const asked = [batchOf(0, "a"), batchOf(1, "b"), batchOf(0, "c")].map((one) => records.deleteBatch(one));
+    const outcomes = await Promise.allSettled(asked);
+    assert.deepEqual(
+      outcomes.map(({ status }) => status),
+      ["fulfilled", "rejected", "fulfilled"],
+    );
+    assert.equal(await records.countRows(), 25);
+    assert.deepEqual((await records.ledger()).map(({ recordId }) => recordId).sort(), ["a", "c"]);
+  });
+
   test("a store that lacks a record's earlier batches is told, and nothing is deleted", async (t) => {
     const records = await (await makeStore(t))();
     await records.addRows(new Map([["r", 42]]));

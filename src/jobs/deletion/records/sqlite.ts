@@ -2,8 +2,15 @@ import { mkdirSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout } from "node:timers/promises";
+import { createBatches } from "../../../support/batches.ts";
 import { toError } from "../../../support/errors.ts";
-import { type RecordStore, RecordStoreError, type StoreOptions } from "../records.ts";
+import {
+  type Batch,
+  type BatchRequest,
+  type RecordStore,
+  RecordStoreError,
+  type StoreOptions,
+} from "../records.ts";
 
 /** Each brings the schema from one version to the next; never change one that was released. */
 const MIGRATIONS = [
@@ -117,27 +124,33 @@ export const openSqlite = async (
   );
   const addRow = db.prepare("INSERT INTO rows (record_id, row_number) VALUES (?, ?)");
 
+  const deleteBatch = ({ key, recordId, batch, size }: BatchRequest): Batch => {
+    const entry = findEntry.get(key);
+    if (entry) {
+      return { deleted: Number(entry.deleted), rowsRemain: entry.rows_remain === 1, repeated: true };
+    }
+    if (Number(countBatches.get(recordId, batch)?.n) < batch) {
+      throw new RecordStoreError(
+        "STORE_REPLACED",
+        `row store ${path}: expected the ${batch} earlier batches of record ${recordId} in the ledger, got fewer: the file is not the one they were applied to`,
+      );
+    }
+    const deleted = Number(deleteRows.run(recordId, recordId, size).changes);
+    const rowsRemain = findRow.get(recordId) !== undefined;
+    addEntry.run(key, recordId, batch, deleted, Number(rowsRemain), worker, Date.now());
+    return { deleted, rowsRemain, repeated: false };
+  };
+
   return {
-    deleteBatch: ({ key, recordId, batch, size }) =>
-      guard(() => {
-        assertSameFile();
-        return transact(db, () => {
-          const entry = findEntry.get(key);
-          if (entry) {
-            return { deleted: Number(entry.deleted), rowsRemain: entry.rows_remain === 1, repeated: true };
-          }
-          if (Number(countBatches.get(recordId, batch)?.n) < batch) {
-            throw new RecordStoreError(
-              "STORE_REPLACED",
-              `row store ${path}: expected the ${batch} earlier batches of record ${recordId} in the ledger, got fewer: the file is not the one they were applied to`,
-            );
-          }
-          const deleted = Number(deleteRows.run(recordId, recordId, size).changes);
-          const rowsRemain = findRow.get(recordId) !== undefined;
-          addEntry.run(key, recordId, batch, deleted, Number(rowsRemain), worker, Date.now());
-          return { deleted, rowsRemain, repeated: false };
-        });
-      }),
+    // Each transaction waits for the disk: one serves all batches that are there.
+    deleteBatch: createBatches({
+      run: (requests: readonly BatchRequest[]) =>
+        guard(() => {
+          assertSameFile();
+          return transact(db, () => requests.map(deleteBatch));
+        }),
+      isOutage: (error) => isLocked(toError(error).cause),
+    }),
     addRows: (rowsByRecord) =>
       guard(() =>
         transact(db, () => {
