@@ -2,6 +2,7 @@ import { type Context, Never, type PromiseRecord } from "@resonatehq/sdk";
 import type { History } from "../resonate/history.ts";
 import { sleep } from "../resonate/sleep.ts";
 import { describe, toError } from "../support/errors.ts";
+import { CancelledError, endsExecution, isCancelMark } from "./cancel.ts";
 import { isMark, LEASE_TAG, type Takeovers } from "./takeovers.ts";
 import { tell } from "./telemetry.ts";
 
@@ -10,7 +11,7 @@ export const KEY_TAG = "idempotency-key";
 /** Tag of a step's promise: the worker that began it. */
 export const WORKER_TAG = "begun-by";
 /** Tag of a durable sleep, the SDK's own. */
-const TIMER_TAG = "resonate:timer";
+export const TIMER_TAG = "resonate:timer";
 
 /** The SDK shows a step under the name of its function. */
 const named = <F extends () => unknown>(name: string, work: F): F =>
@@ -36,23 +37,33 @@ export interface CheckpointOptions {
   readonly messageId: string;
 }
 
+interface RunOptions {
+  /** How often it may be begun without an end before it has failed; `maxTakeovers` where it is not given. */
+  readonly maxBegun?: number;
+  /** Runs even where the execution is cancelled: it is how the execution ends. */
+  readonly isLast?: boolean;
+}
+
 /** The checkpoints of one execution. */
 export interface Checkpoints {
   /**
    * Runs `work` as a step, or gives its result from the checkpoint. `step` and `key` name it.
    *
-   * @param maxBegun how often it may be begun without an end before it has failed
+   * @throws {CancelledError} when the execution is cancelled
    */
   run<R>(
     step: string,
     key: string,
     work: () => Promise<R>,
-    maxBegun?: number,
+    options?: RunOptions,
   ): Generator<unknown, R, unknown>;
+  /** @throws {CancelledError} when the execution is cancelled */
   sleep(ms: number): Generator<unknown, void, unknown>;
   /**
    * Holds the workflow to it that all that is recorded was passed. To be called when it comes to its end, or goes on in
    * a fresh execution; `what` says which.
+   *
+   * @throws {CancelledError} when the execution is cancelled
    */
   leave(what: string): Generator<unknown, void, unknown>;
 }
@@ -72,6 +83,7 @@ export const createCheckpoints = (
   const once = ctx.options({ ...lasting, retryPolicy: new Never() });
   const lease = history.leaseOf(ctx.id);
   const passed = new Set<string>();
+  let isEnding = false;
 
   function* stop(what: string, recorded: PromiseRecord | undefined) {
     const was =
@@ -84,19 +96,35 @@ export const createCheckpoints = (
   function* pass(promiseId: string, what: string, isSame: (promise: PromiseRecord) => boolean) {
     passed.add(promiseId);
     const recorded = history.find(ctx.id, promiseId);
+    // A replay takes the way that is recorded, whenever the execution was cancelled.
+    if (recorded && isSame(recorded)) return;
     // Steps follow one another: what is new comes behind all that is recorded.
-    if (recorded === undefined) yield* leave(what);
-    else if (!isSame(recorded)) yield* stop(what, recorded);
+    if (recorded === undefined) return yield* leave(what);
+    heedCancel(history.idsOf(ctx.id));
+    yield* stop(what, recorded);
   }
   function* leave(what: string) {
-    const left = history
-      .idsOf(ctx.id)
-      .find((promiseId) => !passed.has(promiseId) && !isMark(history.find(ctx.id, promiseId)));
-    if (left !== undefined) yield* stop(what, history.find(ctx.id, left));
+    const ids = history.idsOf(ctx.id);
+    heedCancel(ids);
+    const left = ids
+      .filter((promiseId) => !passed.has(promiseId))
+      .map((promiseId) => history.find(ctx.id, promiseId))
+      .find((recorded) => !isMark(recorded) && !isCancelMark(recorded));
+    if (left !== undefined) yield* stop(what, left);
   }
+  const heedCancel = (promiseIds: readonly string[]) => {
+    if (!isEnding && promiseIds.some((promiseId) => endsExecution(history.find(ctx.id, promiseId))))
+      throw new CancelledError("cancelled");
+  };
 
   return {
-    *run<R>(step: string, key: string, work: () => Promise<R>, maxBegun = maxTakeovers) {
+    *run<R>(
+      step: string,
+      key: string,
+      work: () => Promise<R>,
+      { maxBegun = maxTakeovers, isLast = false }: RunOptions = {},
+    ) {
+      isEnding ||= isLast;
       const guarded = named(step, async (): Promise<R> => {
         const of = { executionId: ctx.id, promiseId: call.id, key, maxBegun };
         return takeovers.run(of, work).catch((error) => {
@@ -108,7 +136,12 @@ export const createCheckpoints = (
         tags: { [KEY_TAG]: key, [LEASE_TAG]: String(lease), [WORKER_TAG]: worker },
       });
       yield* pass(call.id, `step ${key}`, ({ tags }) => tags[KEY_TAG] === key);
-      return yield* call;
+      try {
+        return yield* call;
+      } finally {
+        // The SDK gives what the step came to here, even if it had been cancelled meanwhile and that is on record.
+        heedCancel([call.id]);
+      }
     },
     *sleep(ms) {
       const timer = sleep(ctx, ms);

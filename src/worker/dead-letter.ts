@@ -2,6 +2,7 @@ import type { IHeaders, Message, Producer } from "kafkajs";
 import { isTooLarge, orOutage } from "../kafka/client.ts";
 import { describe } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
+import { isCancelled } from "./cancel.ts";
 import { type Envelope, unpackMessage } from "./envelope.ts";
 import { idempotencyKey } from "./idempotency-key.ts";
 import { tell } from "./telemetry.ts";
@@ -24,8 +25,14 @@ export const HEADERS = {
 /** How often a message has come back from the dead-letter topic; absent on a message that never has. */
 export const REDRIVES_HEADER = "redrive-count";
 
-/** The reason of a message whose execution failed; all others are the job's or the worker's word for bad input. */
+/** The reason of a message whose execution failed; all but the next are the job's or the worker's word for bad input. */
 export const EXECUTION_FAILED = "execution-failed";
+
+/** The reason of a message whose execution was cancelled. */
+export const CANCELLED = "cancelled";
+
+/** The reason of a message whose execution ended with `error`. */
+export const reasonFor = (error: unknown): string => (isCancelled(error) ? CANCELLED : EXECUTION_FAILED);
 
 /** The reason of a message that says how often it came back, and not as this application does. */
 export const INVALID_REDRIVE_COUNT = "invalid-redrive-count";
@@ -154,6 +161,7 @@ export const createSendDeadLetter =
   ({ producer, job, topics, now, log }: DeadLetterOptions) =>
   async ({ id, partition, offset, redrives, original }: Envelope, cause: unknown): Promise<void> => {
     const error = describe(cause);
+    const reason = reasonFor(cause);
     const call = { job, messageId: id, step: "enqueueDeadLetter", call: redrives };
     const place = { topic: topics.source, partition, offset };
     const lost = {
@@ -165,14 +173,14 @@ export const createSendDeadLetter =
       ...(original ? unpackMessage(original) : lost),
       isLost: !original,
       letterKey: idempotencyKey(call),
-      reason: EXECUTION_FAILED,
+      reason,
       error,
       ...place,
     };
     await sendLetter(producer, topics.deadLetters, letter, new Date(now()));
-    tell("message.dead-letter", { ...place, id, reason: EXECUTION_FAILED, error });
+    tell("message.dead-letter", { ...place, id, reason, error });
     log.error(
-      { recordId: id, partition, offset, reason: EXECUTION_FAILED },
+      { recordId: id, partition, offset, reason },
       `record ${id} in position ${offset} goes to ${topics.deadLetters}: ${error}`,
     );
   };

@@ -5,7 +5,7 @@ import type { Log } from "../support/log.ts";
 import { retryUntilDone, withTimeout } from "../support/retry.ts";
 import type { Dispatch } from "./batch.ts";
 import type { Begin, Begun } from "./begin.ts";
-import { EXECUTION_FAILED, INVALID_REDRIVE_COUNT, REDRIVES_HEADER, sendLetter } from "./dead-letter.ts";
+import { INVALID_REDRIVE_COUNT, REDRIVES_HEADER, reasonFor, sendLetter } from "./dead-letter.ts";
 import { type Envelope, encodeEnvelope, packMessage } from "./envelope.ts";
 import type { InFlight } from "./in-flight.ts";
 import type { Reading, SourceMessage } from "./job.ts";
@@ -52,7 +52,7 @@ const parseRedrives = (headers: IHeaders | undefined): number | undefined => {
 };
 
 /** The id for a message whose own id is taken by another service at the same server. */
-const qualifiedId = (promiseId: string, service: string): string => {
+export const qualifiedId = (promiseId: string, service: string): string => {
   const suffix = `\u001f${encodeURIComponent(service)}`;
   return promiseId.endsWith(suffix) ? promiseId : `${promiseId}${suffix}`;
 };
@@ -174,7 +174,7 @@ export const createDispatch = (options: DispatchOptions): Dispatch => {
         case "finished":
           return log.info(fields, `record ${id} was finished before ${at}`);
         case "failed":
-          return toDeadLetters(EXECUTION_FAILED, describe(begun.error));
+          return toDeadLetters(reasonFor(begun.error), describe(begun.error));
         case "taken": {
           // Another service has a message with this id: both run, each under an id of its own.
           const own = qualifiedId(promiseId, service);

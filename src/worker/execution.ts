@@ -1,6 +1,7 @@
 import { Codec, type Context } from "@resonatehq/sdk";
 import { describe, toError } from "../support/errors.ts";
 import { withLogFields } from "../support/log.ts";
+import { isCancelled } from "./cancel.ts";
 import { type CheckpointOptions, createCheckpoints } from "./checkpoint.ts";
 import { decodeEnvelope, type Envelope, encodeEnvelope } from "./envelope.ts";
 import { idempotencyKey } from "./idempotency-key.ts";
@@ -21,7 +22,7 @@ export const NEVER_MS = 100 * 365 * 24 * 3_600_000;
 export const executionName = (job: string, topic: string): string => `${job}:${topic}`;
 
 /** The step that sends the message of a failed execution to the dead letters. */
-const DEAD_LETTER_STEP = "enqueueDeadLetter";
+export const DEAD_LETTER_STEP = "enqueueDeadLetter";
 
 export interface ExecutionOptions
   extends Pick<CheckpointOptions, "history" | "takeovers" | "maxTakeovers" | "worker"> {
@@ -79,6 +80,18 @@ export const createExecution = (options: ExecutionOptions) => {
     // as a URL, and throws and catches an error for that.
     const lasting = { timeout: NEVER_MS, target };
     const checkpoints = createCheckpoints(ctx, { ...options, lasting, messageId: id });
+    let cancelled: unknown;
+
+    /** Once cancelled, a workflow that catches that comes no further: it is to be driven again from where it was. */
+    function* heed<R>(work: Iterable<unknown, R, unknown>) {
+      if (cancelled !== undefined) throw cancelled;
+      try {
+        return yield* work;
+      } catch (error) {
+        if (isCancelled(error)) cancelled = error;
+        throw error;
+      }
+    }
 
     const nextKey = (step: string): string => {
       const call = calls[step] ?? 0;
@@ -121,28 +134,30 @@ export const createExecution = (options: ExecutionOptions) => {
           });
         try {
           // The codec gives back what it was given, as far as it is JSON.
-          return asReplayed(yield* checkpoints.run(own, key, work)) as Awaited<ReturnType<typeof step>>;
+          const result = yield* heed(checkpoints.run(own, key, work));
+          return asReplayed(result) as Awaited<ReturnType<typeof step>>;
         } catch (error) {
           throw asReplayed(error);
         }
       },
-      sleep: (ms) => checkpoints.sleep(ms),
+      sleep: (ms) => heed(checkpoints.sleep(ms)),
       *continueAsNew<Args extends unknown[], R>(_workflow: unknown, ...args: Args) {
-        yield* checkpoints.leave("a fresh execution");
+        yield* heed(checkpoints.leave("a fresh execution"));
         const { original: _, ...rest } = envelope;
         const next = encodeEnvelope({ ...rest, calls, args });
         const { version } = ctx.info;
         const continued = yield* ctx.detached<R>(name, next, ctx.options({ ...lasting, version }));
-        return yield* continued;
+        return yield* heed(continued);
       },
     };
 
     try {
       const [input, ...rest] = envelope.args;
       const result = assertJson("the workflow", yield* workflow(context, input, ...rest));
-      yield* checkpoints.leave("its end");
+      yield* heed(checkpoints.leave("its end"));
       return result;
-    } catch (error) {
+    } catch (thrown) {
+      const error = cancelled ?? thrown;
       if (original !== undefined) {
         const key = idempotencyKey({ job, messageId: id, step: DEAD_LETTER_STEP, call: redrives });
         const call = {
@@ -158,7 +173,7 @@ export const createExecution = (options: ExecutionOptions) => {
           DEAD_LETTER_STEP,
           key,
           () => runStep(call, () => sendDeadLetter(envelope, error)),
-          Number.POSITIVE_INFINITY,
+          { maxBegun: Number.POSITIVE_INFINITY, isLast: true },
         );
       }
       throw asKept(error);

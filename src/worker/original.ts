@@ -2,6 +2,7 @@ import type { IHeaders, KafkaMessage, Message } from "kafkajs";
 import { writableHeaders } from "../kafka/headers.ts";
 import type { TopicReader } from "../kafka/topic-reader.ts";
 import {
+  CANCELLED,
   EXECUTION_FAILED,
   HEADERS,
   INVALID_REDRIVE_COUNT,
@@ -64,9 +65,9 @@ export const findOriginal = async (
 };
 
 /**
- * The message as it was before it became a dead letter, byte for byte. One whose execution failed counts its redrives
- * up, and with them its execution's id, since the failed promise would only give its failure again. A count that could
- * not be read is dropped: it would only be refused again.
+ * The message as it was before it became a dead letter, byte for byte. One whose execution failed or was cancelled
+ * counts its redrives up, and with them its execution's id, since the failed promise would only give its failure again.
+ * A count that could not be read is dropped: it would only be refused again.
  *
  * @param found what `findOriginal` gives
  */
@@ -74,7 +75,7 @@ export const toOriginal = (letter: KafkaMessage, found = letter): Message => {
   const headers: IHeaders = withoutOwnHeaders(writableHeaders(found.headers));
   const reason = readReason(letter);
   if (reason === INVALID_REDRIVE_COUNT) delete headers[REDRIVES_HEADER];
-  if (reason === EXECUTION_FAILED) {
+  if (reason === EXECUTION_FAILED || reason === CANCELLED) {
     headers[REDRIVES_HEADER] = String(Number(found.headers?.[REDRIVES_HEADER] ?? 0) + 1);
   }
   return { key: found.key, value: found.value, headers };
