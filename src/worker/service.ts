@@ -1,4 +1,4 @@
-import { isSuccess, type PromiseRecord, type Send } from "@resonatehq/sdk";
+import { isSuccess, type PromiseRecord, type PromiseSearchReq, type Send } from "@resonatehq/sdk";
 import { decodeCall } from "../resonate/call.ts";
 import { isRefusal } from "../resonate/refusals.ts";
 import { INTERNAL_ID, requestHead } from "../resonate/request.ts";
@@ -76,39 +76,63 @@ export const claimGroup = async (
 };
 
 /** The worker group that an execution is addressed to. */
-const groupOf = ({ tags }: PromiseRecord): string | undefined => {
+export const groupOf = ({ tags }: PromiseRecord): string | undefined => {
   const group = /^poll:\/\/any@([^/]+)/.exec(tags["resonate:target"] ?? "")?.[1];
   return group === undefined ? undefined : decodeURIComponent(group);
 };
 
+/** Executions that wait for other workers than those of a service as it is now, and what such a worker must have. */
+export interface Elsewhere {
+  readonly needs: { readonly group: string } | { readonly version: number };
+  readonly count: number;
+}
+
 /**
- * Says how many executions of this service wait for other workers than this one: in another worker group, after
- * RESONATE_GROUP was changed, or for another version of the workflow. Reads at most the first thousand.
+ * Which of a service's executions wait for other workers: in another worker group, after RESONATE_GROUP was changed, or
+ * for another version of the workflow.
  */
-export const reportElsewhere = async (
-  send: Send,
-  { name, group, version }: Service,
-  log: Log,
-): Promise<void> => {
-  const found = await send({
-    kind: "promise.search",
-    head: requestHead(),
-    data: { state: "pending", tags: { [SERVICE_TAG]: name }, limit: 1000 },
-  });
+export const findElsewhere = (
+  executions: readonly PromiseRecord[],
+  { group, version }: Pick<Service, "group" | "version">,
+): Elsewhere[] => {
+  const byGroup = Map.groupBy(executions, groupOf);
+  const byVersion = Map.groupBy(byGroup.get(group) ?? [], ({ param }) => decodeCall(param).version);
+  return [
+    ...[...byGroup].flatMap(([other, { length }]) =>
+      other === undefined || other === group ? [] : [{ needs: { group: other }, count: length }],
+    ),
+    ...[...byVersion].flatMap(([other, { length }]) =>
+      other === version ? [] : [{ needs: { version: other }, count: length }],
+    ),
+  ];
+};
+
+/** What to search for at the server to find the executions of a service that have not ended. */
+export const searchPending = (name: string, cursor?: string): PromiseSearchReq => ({
+  kind: "promise.search",
+  head: requestHead(),
+  data: {
+    state: "pending",
+    tags: { [SERVICE_TAG]: name },
+    limit: 1000,
+    ...(cursor === undefined ? {} : { cursor }),
+  },
+});
+
+/** Says which of this service's executions wait for other workers than this one. Reads at most the first thousand. */
+export const reportElsewhere = async (send: Send, service: Service, log: Log): Promise<void> => {
+  const found = await send(searchPending(service.name));
   if (!isSuccess(found)) return;
   const { promises, cursor } = found.data;
-  const count = ({ length }: PromiseRecord[]) =>
-    `${cursor === undefined ? "" : "at least "}${length} executions of ${name}`;
-  const byGroup = Map.groupBy(promises, groupOf);
-  for (const [other, own] of byGroup) {
-    if (other === undefined || other === group) continue;
-    log.warn(
-      `${count(own)} wait in worker group ${other}: start a worker with RESONATE_GROUP=${other} to finish them`,
-    );
-  }
-  const byVersion = Map.groupBy(byGroup.get(group) ?? [], ({ param }) => decodeCall(param).version);
-  for (const [other, own] of byVersion) {
-    if (other === version) continue;
-    log.warn(`${count(own)} wait for a worker of version ${other}, this one has version ${version}`);
+  for (const { needs, count } of findElsewhere(promises, service)) {
+    const some = `${cursor === undefined ? "" : "at least "}${count} executions of ${service.name}`;
+    if ("group" in needs) {
+      log.warn(
+        `${some} wait in worker group ${needs.group}: start a worker with RESONATE_GROUP=${needs.group} to finish them`,
+      );
+    } else
+      log.warn(
+        `${some} wait for a worker of version ${needs.version}, this one has version ${service.version}`,
+      );
   }
 };
