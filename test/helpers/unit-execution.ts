@@ -1,5 +1,5 @@
 import type { TestContext } from "node:test";
-import type { Request } from "@resonatehq/sdk";
+import type { Request, Send } from "@resonatehq/sdk";
 import { createHistory } from "../../src/resonate/history.ts";
 import { executionId } from "../../src/worker/dispatch.ts";
 import { type Envelope, encodeEnvelope } from "../../src/worker/envelope.ts";
@@ -18,6 +18,8 @@ export interface Play extends Partial<StepRunnerOptions> {
   readonly envelope?: Partial<Envelope>;
   /** Whether a dead letter can be sent; throws when it cannot. */
   readonly onDeadLetter?: () => void;
+  /** Told what leads to the server on which it is played. */
+  readonly onServer?: (send: Send) => void;
 }
 
 /** How an execution ended, and what was seen of it from outside. */
@@ -37,13 +39,14 @@ export const startExecutions = (t: TestContext, { steps, workflow, input, ...opt
   const deadLetters: { envelope: Envelope; error: unknown }[] = [];
   const log = createMemoryLog();
   const history = createHistory();
-  const resonate = startLocalResonate(t, GROUP, (request, response) => {
+  const { resonate, send } = startLocalResonate(t, GROUP, (request, response) => {
     requests.push(request);
     history.onAnswer(request, response);
   });
   const name = "job:topic";
   const target = `local://any@${GROUP}`;
-  const { envelope, onDeadLetter = () => {}, ...runner } = options;
+  const { envelope, onDeadLetter = () => {}, onServer = () => {}, ...runner } = options;
+  onServer(send);
   const execution = createExecution({
     job: "job",
     name,

@@ -18,6 +18,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "crash-test": ["jobs", "worker", "kafka", "resonate", "support", "stack"],
   jobs: ["worker/job.ts", "support"],
   worker: ["kafka", "resonate", "support"],
+  operate: ["worker", "kafka", "resonate", "support"],
   observe: ["worker/telemetry.ts", "support"],
   kafka: ["support"],
   resonate: ["support"],

@@ -1,5 +1,5 @@
 import type { TestContext } from "node:test";
-import { LocalNetwork, type Logger, type Request, Resonate, type Response } from "@resonatehq/sdk";
+import { LocalNetwork, type Logger, type Request, Resonate, type Response, type Send } from "@resonatehq/sdk";
 import type { Access } from "../../src/resonate/access.ts";
 import { createResonateLogger } from "../../src/resonate/log.ts";
 import { silentLog } from "../../src/support/log.ts";
@@ -17,12 +17,18 @@ export const silent: Logger = createResonateLogger(silentLog);
 /** How often timers are looked at; the network's own clock ticks once a second. */
 const TICK_MS = 5;
 
-/** An SDK with a whole server in this process's memory, for one test. `onAnswer` is told of what it is asked. */
+/** An SDK, and what leads to the server that it has in this process's memory, for one test. */
+interface LocalResonate {
+  readonly resonate: Resonate;
+  readonly send: Send;
+}
+
+/** Starts one. `onAnswer` is told of what it is asked. */
 export const startLocalResonate = (
   t: TestContext,
   group = "default",
   onAnswer: (request: Request, response: Response) => void = () => {},
-): Resonate => {
+): LocalResonate => {
   const network = new LocalNetwork({ group });
   const { send } = network;
   network.send = async (request) => {
@@ -39,5 +45,5 @@ export const startLocalResonate = (
     clearInterval(clock);
     await resonate.stop();
   });
-  return resonate;
+  return { resonate, send: (request) => send(request) };
 };

@@ -4,8 +4,8 @@ import kafkajs, { type IHeaders, type KafkaMessage } from "kafkajs";
 import { watchTopic } from "../../src/demo/watch-topic.ts";
 import { withAdmin } from "../../src/kafka/topics.ts";
 import { HEADERS, REDRIVES_HEADER } from "../../src/worker/dead-letter.ts";
+import { runRedrive } from "../helpers/command-process.ts";
 import { type DeletionScene, setScene } from "../helpers/deletion-scene.ts";
-import { runRedrive } from "../helpers/redrive-process.ts";
 import { until } from "../helpers/scene.ts";
 
 const { CompressionTypes } = kafkajs;

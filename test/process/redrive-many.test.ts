@@ -7,8 +7,8 @@ import { createRedriveLock } from "../../src/worker/redrive-lock.ts";
 import { progressTopic } from "../../src/worker/redrive-progress.ts";
 import { MAX_LETTERS } from "../../src/worker/send-back.ts";
 import { produceControlRecords } from "../helpers/batches.ts";
+import { runRedrive } from "../helpers/command-process.ts";
 import { type DeletionScene, setScene } from "../helpers/deletion-scene.ts";
-import { runRedrive } from "../helpers/redrive-process.ts";
 import { until } from "../helpers/scene.ts";
 
 /** Puts `count` letters into the dead-letter topic, of two reasons in turn. */

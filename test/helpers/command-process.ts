@@ -1,14 +1,12 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { join } from "node:path";
 import { text } from "node:stream/consumers";
-import { fileURLToPath } from "node:url";
 import { readLogLine } from "../../src/support/log-line.ts";
 import type { Env, Scene } from "./scene.ts";
 
-const REDRIVE = fileURLToPath(new URL("../../src/bin/redrive.ts", import.meta.url));
-
-/** How a redrive ended. */
-export interface RedriveOutcome {
+/** How a command ended. */
+export interface CommandOutcome {
   /** Its exit code, or the signal that ended it. */
   readonly end: number | NodeJS.Signals;
   /** What it printed, line by line; of its log the messages. */
@@ -17,19 +15,24 @@ export interface RedriveOutcome {
   readonly ms: number;
 }
 
+const BIN = join(import.meta.dirname, "../../src/bin");
+
 const toLines = (printed: string) => (printed === "" ? [] : printed.trimEnd().split("\n"));
 
-/** Runs `npm run redrive` to its end, whatever that is. It is killed when `kill` is aborted. */
-export const runRedrive = async (
+interface CommandOptions {
+  readonly args?: readonly string[];
+  readonly settings?: Env;
+  readonly kill?: AbortSignal;
+}
+
+/** Runs `npm run <name>` to its end, whatever that is. It is killed when `kill` is aborted. */
+export const runCommand = async (
+  name: string,
   { env, folder }: Pick<Scene, "env" | "folder">,
-  {
-    args = [],
-    settings = {},
-    kill = AbortSignal.timeout(120_000),
-  }: { args?: readonly string[]; settings?: Env; kill?: AbortSignal } = {},
-): Promise<RedriveOutcome> => {
+  { args = [], settings = {}, kill = AbortSignal.timeout(120_000) }: CommandOptions = {},
+): Promise<CommandOutcome> => {
   const startedAt = Date.now();
-  const child = spawn(process.execPath, [REDRIVE, ...args], {
+  const child = spawn(process.execPath, [join(BIN, `${name}.ts`), ...args], {
     cwd: folder,
     env: { ...process.env, ...env, ...settings },
     stdio: ["ignore", "pipe", "pipe"],
@@ -47,3 +50,9 @@ export const runRedrive = async (
     ms: Date.now() - startedAt,
   };
 };
+
+/** Runs `npm run redrive` to its end, whatever that is. */
+export const runRedrive = (
+  scene: Pick<Scene, "env" | "folder">,
+  options?: CommandOptions,
+): Promise<CommandOutcome> => runCommand("redrive", scene, options);
