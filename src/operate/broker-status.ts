@@ -23,14 +23,18 @@ export interface Member {
 }
 
 /** The group's offset in each partition where it has one. */
-const fetchCommitted = async (admin: Admin, groupId: string, topic: string): Promise<Map<number, bigint>> => {
+const fetchCommitted = async (
+  admin: Pick<Admin, "fetchOffsets">,
+  groupId: string,
+  topic: string,
+): Promise<Map<number, bigint>> => {
   const [group] = await admin.fetchOffsets({ groupId, topics: [topic] });
   const known = (group?.partitions ?? []).filter(({ offset }) => Number(offset) >= 0);
   return new Map(known.map(({ partition, offset }) => [partition, BigInt(offset)]));
 };
 
 const findOldest = async (
-  reader: TopicReader,
+  reader: Pick<TopicReader, "read">,
   topic: string,
   partition: number,
   unread: Extent,
@@ -47,8 +51,8 @@ const findOldest = async (
 
 /** How far a group has come in each partition of a topic; `now` in milliseconds since 1970. */
 export const readPartitions = async (
-  admin: Admin,
-  reader: TopicReader,
+  admin: Pick<Admin, "fetchOffsets">,
+  reader: Pick<TopicReader, "extents" | "read">,
   { groupId, topic, now }: { groupId: string; topic: string; now: number },
 ): Promise<PartitionStatus[]> => {
   const [committed, extents] = await Promise.all([
@@ -75,7 +79,10 @@ export const readPartitions = async (
  * For how long a topic keeps a message at least, in milliseconds; `undefined` where time alone removes none, or where
  * the broker does not tell.
  */
-export const readRetention = async (admin: Admin, topic: string): Promise<number | undefined> => {
+export const readRetention = async (
+  admin: Pick<Admin, "describeConfigs">,
+  topic: string,
+): Promise<number | undefined> => {
   const resource = {
     type: ConfigResourceTypes.TOPIC,
     name: topic,

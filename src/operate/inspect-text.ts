@@ -51,10 +51,11 @@ export const inspectionLines = (inspection: Inspection, now: number): string[] =
     step.worker ?? "",
     time(step.begunAt),
     step.ms === undefined ? "" : duration(step.ms),
+    step.attempts === undefined ? "" : String(step.attempts),
     cut(outcomeOf(step)),
   ]);
   const [head = "", ...lines] = toColumns([
-    ["#", "step", "state", "worker", "begun", "took", "result"],
+    ["#", "step", "state", "worker", "begun", "took", "tries", "result"],
     ...rows,
   ]);
   const end = error ?? (result === undefined ? undefined : cut(JSON.stringify(result)));

@@ -1,6 +1,7 @@
 import { Codec, type PromiseRecord, type Send, type TaskRecord } from "@resonatehq/sdk";
 import { decodeCall } from "../resonate/call.ts";
 import { describe } from "../support/errors.ts";
+import { ATTEMPTS_HEADER } from "../worker/attempts.ts";
 import { isCancelled } from "../worker/cancel.ts";
 import { KEY_TAG, TIMER_TAG, WORKER_TAG } from "../worker/checkpoint.ts";
 import { decodeEnvelope } from "../worker/envelope.ts";
@@ -20,6 +21,8 @@ export interface InspectedStep {
   /** Counts the executions of a long record, from 1. */
   readonly segment: number;
   readonly begunAt: string;
+  /** How often it was tried by the worker that ended it. */
+  readonly attempts?: number;
   /** How long it took. */
   readonly ms?: number;
   readonly result?: unknown;
@@ -89,6 +92,8 @@ const inspectStep = (promise: PromiseRecord, segment: number): InspectedStep => 
     segment,
     begunAt: iso(createdAt),
     ...(settledAt !== undefined && { ms: settledAt - createdAt }),
+    ...(settledAt !== undefined &&
+      key !== undefined && { attempts: Number(promise.value.headers?.[ATTEMPTS_HEADER] ?? 1) }),
     ...(isSleep ? { until: iso(timeoutAt) } : outcomeOf(promise)),
   };
 };

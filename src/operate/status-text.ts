@@ -5,8 +5,12 @@ import type { Status } from "./status.ts";
 import { count, duration, toColumns } from "./text.ts";
 
 /** The answer to "is it done", in one line. */
-const verdict = ({ isDone, lag, inFlight, asleep, members }: Status): string => {
-  if (isDone) return styleText("green", "done: every message was read, and no execution is in flight");
+const verdict = ({ isDone, lag, inFlight, asleep, members, deadLetters }: Status): string => {
+  const dead = Object.values(deadLetters.waiting).reduce((sum, n) => sum + n, 0);
+  if (isDone) {
+    const done = styleText("green", "done: every message was read, and no execution is in flight");
+    return dead === 0 ? done : `${done}, ${styleText("red", `but there are ${count(dead, "dead letter")}`)}`;
+  }
   const parts = [
     lag === 0 ? "every message was read" : `${count(lag, "message")} unread`,
     `${count(inFlight, "execution")} in flight${asleep > 0 ? `, ${asleep} of them asleep` : ""}`,

@@ -23,6 +23,8 @@ export interface ConnectionOptions extends TransportOptions {
   readonly assertFit: (send: Send) => Promise<void>;
   /** Called before a lease is given up, which it is whatever becomes of this. */
   readonly beforeRelease?: (lease: Lease) => Promise<void>;
+  /** What is to be kept beside what a step of an execution came to. */
+  readonly headersFor?: (executionId: string, promiseId: string) => Readonly<Record<string, string>>;
   /** In place of the one that the URL asks for. */
   readonly transport?: Transport | undefined;
 }
@@ -45,6 +47,7 @@ export interface Connection extends Network, Pick<HandOver, "drain" | "handBack"
 export const connect = (options: ConnectionOptions): Connection => {
   const { pid, ttl, logger, log, assertFit } = options;
   const { onAnswer = () => {}, onReconnected = () => {}, beforeRelease = async () => {} } = options;
+  const { headersFor = () => ({}) } = options;
   const transport = options.transport ?? openTransport(options);
   const { messages } = transport;
   messages.onReconnected = onReconnected;
@@ -84,6 +87,10 @@ export const connect = (options: ConnectionOptions): Connection => {
   const send: Send = async (typed) => {
     const request: Request = typed;
     if (request.kind === "task.release") await beforeRelease(request.data).catch(() => {});
+    if (request.kind === "task.fence" && request.data.action.kind === "promise.settle") {
+      const { id, value } = request.data.action.data;
+      value.headers = { ...value.headers, ...headersFor(request.data.id, id) };
+    }
     return refusing(typed);
   };
   const handOver = createHandOver({ ...leases, send }, messages);

@@ -8,6 +8,7 @@ import type { Transport } from "../resonate/transport.ts";
 import type { Log } from "../support/log.ts";
 import { placeOf } from "../support/postgres.ts";
 import type { Schema, Settings } from "../support/settings.ts";
+import { createAttempts } from "./attempts.ts";
 import { type Begin, createBegin } from "./begin.ts";
 import { createSendDeadLetter } from "./dead-letter.ts";
 import { createExecution, executionName, NEVER_MS } from "./execution.ts";
@@ -73,6 +74,7 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
   const logger = createResonateLogger(log);
   await using opened = new AsyncDisposableStack();
 
+  const attempts = createAttempts();
   const claim = (send: Send) => claimGroup(send, service);
   const onServer = { lost: () => {}, back: () => {} };
   const inFlight = createInFlight(settings.MAX_IN_FLIGHT);
@@ -90,6 +92,7 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
     log,
     assertFit: claim,
     beforeRelease: (lease) => takeovers.clear(lease),
+    headersFor: (executionId, promiseId) => attempts.take(connection.history.find(executionId, promiseId)),
     transport: options.transport,
     onReconnected: () => {
       const { send, unicast: address } = connection;
@@ -138,6 +141,7 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
     now: Date.now,
     ...(options.sleep && { sleep: options.sleep }),
     isOurs: (executionId) => connection.holds(executionId),
+    onAttempt: attempts.note,
     onOutage: (executionId) => void connection.handBack(executionId).catch(() => {}),
     handBacksOf: (executionId) => connection.history.handBacksSince(executionId, 0),
     log,

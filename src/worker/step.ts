@@ -46,6 +46,8 @@ export interface StepRunnerOptions {
   readonly sleep?: (ms: number) => Promise<unknown>;
   /** Whether an execution still runs here. One whose lease went to another worker is not tried again. */
   readonly isOurs?: (executionId: string) => boolean;
+  /** Told of each try of a step, from 1, by its idempotency key. */
+  readonly onAttempt?: (key: string, attempt: number) => void;
   /** Told when an outage has kept a step from its end for OUTAGE_PATIENCE_MS, doubled by each hand-back before. */
   readonly onOutage?: (executionId: string) => void;
   /** How often an execution was handed back. */
@@ -106,6 +108,7 @@ export const createStepRunner = ({
   now,
   sleep = setTimeout,
   isOurs = () => true,
+  onAttempt = () => {},
   onOutage = () => {},
   handBacksOf = () => 0,
   log,
@@ -152,6 +155,7 @@ export const createStepRunner = ({
         let begunAt = now();
         const begin = () => {
           begunAt = now();
+          onAttempt(key, attempt);
           tell("step.begun", told);
         };
         try {

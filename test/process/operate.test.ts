@@ -259,6 +259,25 @@ suite("operate", { concurrency: 3 }, () => {
     assert.deepEqual([after.inFlight, after.deadLetters.waiting], [0, { cancelled: 2 }]);
   });
 
+  test("inspect: tells how often each step was tried", async (t) => {
+    const scene = await setScene(t, {
+      SIMULATED_FAILURE_RATE: "0.5",
+      BATCH_PAUSE_MS: "0",
+      RETRY_DELAY_MS: "1",
+    });
+    const worker = await scene.startWorker();
+    const id = await scene.seed({ batches: 20 });
+    const { steps } = await untilState(scene, id, ({ state }) => state === "done");
+    const retries = linesWith(worker, `step deleteBatch of ${id} failed (attempt `).length;
+    assert.ok(retries > 0, "some were tried again");
+    const calls = steps.filter(({ name }) => name !== "sleep");
+    assert.equal(calls.length, 21);
+    assert.equal(
+      calls.reduce((sum, { attempts = 0 }) => sum + attempts, 0),
+      calls.length + retries,
+    );
+  });
+
   test("inspect and cancel: an unknown record is one line and exit code 1, and so is the cancelling of one that is done", async (t) => {
     const scene = await setScene(t);
     for (const command of ["inspect", "cancel"]) {
