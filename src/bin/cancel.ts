@@ -25,7 +25,7 @@ await runCommand(
     const log = await createLog("cancel", { env, stream: process.stderr });
     const settings = parseJobSettings(job, env);
     warnOfMisspelt(job, env, log);
-    using server = await openServer(job, settings, { log, signal });
+    await using server = await openServer(job, settings, { log, signal });
     await cancel(server.send, server.service, id, signal);
     const { TOPIC_DEAD_LETTERS } = settings;
     console.log(

@@ -26,7 +26,7 @@ await runCommand(
     const log = await createLog("inspect", { env, stream: process.stderr });
     const settings = parseJobSettings(job, env);
     warnOfMisspelt(job, env, log);
-    using server = await openServer(job, settings, { log, signal });
+    await using server = await openServer(job, settings, { log, signal });
     const found = await inspect(server.send, server.service, id);
     console.log(values.json ? JSON.stringify(found, null, 2) : inspectionLines(found, Date.now()).join("\n"));
   },

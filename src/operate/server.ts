@@ -1,15 +1,16 @@
 import type { Send } from "@resonatehq/sdk";
-import { createHttpSend } from "../resonate/http-send.ts";
+import { accessOf } from "../resonate/access-settings.ts";
 import { createResonateLogger } from "../resonate/log.ts";
-import { ping } from "../resonate/ping.ts";
+import { openTransport, ping } from "../resonate/open-transport.ts";
+import { placeOf } from "../support/postgres.ts";
 import { executionName } from "../worker/execution.ts";
 import type { AnyJob } from "../worker/job.ts";
 import { type ReachOptions, untilReachable } from "../worker/reach.ts";
 import type { Service } from "../worker/service.ts";
-import { accessOf, type WorkerSettings } from "../worker/settings.ts";
+import type { WorkerSettings } from "../worker/settings.ts";
 
 /** What the commands ask the Resonate server with, about one service. */
-export interface Server extends Disposable {
+export interface Server extends AsyncDisposable {
   readonly service: Service;
   readonly send: Send;
 }
@@ -25,16 +26,18 @@ export const openServer = async (
   { log, signal }: Pick<ReachOptions, "log" | "signal">,
 ): Promise<Server> => {
   const access = accessOf(settings);
-  const server = { system: "Resonate server", address: settings.RESONATE_URL, log, signal };
+  const server = { system: "Resonate server", address: placeOf(settings.RESONATE_URL), log, signal };
   await untilReachable(server, () => ping(access));
-  const http = createHttpSend({ access, logger: createResonateLogger(log) });
+  const logger = createResonateLogger(log);
+  // It takes no messages.
+  const transport = openTransport({ access, group: settings.RESONATE_GROUP, pid: "operator", logger });
   return {
     service: {
       name: executionName(job.name, settings.TOPIC_SOURCE),
       group: settings.RESONATE_GROUP,
       version: job.version ?? 1,
     },
-    send: http.send,
-    [Symbol.dispose]: () => http[Symbol.dispose](),
+    send: transport.send,
+    [Symbol.asyncDispose]: () => transport[Symbol.asyncDispose](),
   };
 };
