@@ -1,5 +1,5 @@
 import { setTimeout } from "node:timers/promises";
-import type { Admin, ITopicConfig, Kafka } from "kafkajs";
+import kafkajs, { type Admin, type ITopicConfig, type Kafka } from "kafkajs";
 import { type Log, silentLog } from "../support/log.ts";
 import { orAccessError } from "./access.ts";
 
@@ -90,3 +90,28 @@ export const ensureTopic = (kafka: Kafka, topic: ITopicConfig): Promise<void> =>
   withAdmin(kafka, async (admin) => {
     await createMissing(admin, [topic]);
   });
+
+/** How long a topic keeps a message at most, in milliseconds: `Infinity` where no time is set. */
+export const readRetention = (kafka: Kafka, topic: string): Promise<number> =>
+  withAdmin(kafka, async (admin) => {
+    const configNames = ["cleanup.policy", "retention.ms", "segment.ms"];
+    const { resources } = await admin.describeConfigs({
+      resources: [{ type: kafkajs.ConfigResourceTypes.TOPIC, name: topic, configNames }],
+      includeSynonyms: false,
+    });
+    return retentionOf(
+      Object.fromEntries(
+        (resources[0]?.configEntries ?? []).map(({ configName, configValue }) => [configName, configValue]),
+      ),
+    );
+  });
+
+/**
+ * The same, by the topic's settings. A broker deletes whole segments, by their newest message: the oldest one of a
+ * segment stays for as long as that was written to, and then for as long as the newest may.
+ */
+export const retentionOf = (config: Readonly<Record<string, string | undefined>>): number => {
+  const [retention, segment] = [Number(config["retention.ms"]), Number(config["segment.ms"])];
+  const isDeleted = config["cleanup.policy"]?.split(",").includes("delete") ?? false;
+  return isDeleted && retention >= 0 && segment >= 0 ? retention + segment : Number.POSITIVE_INFINITY;
+};

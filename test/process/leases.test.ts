@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
-import { startResonateProxy } from "../../src/demo/resonate-proxy.ts";
 import { setScene as setDeletionScene } from "../helpers/deletion-scene.ts";
 import { dispatchesOf } from "../helpers/dispatches.ts";
 import { effectsOnce, jobs, keysOf } from "../helpers/job-scene.ts";
 import { holdAt, isStep } from "../helpers/protocol.ts";
-import { partitionsOf, until, within } from "../helpers/scene.ts";
+import { partitionsOf, startProxy, until, within } from "../helpers/scene.ts";
 
 /**
  * The server sends each message to one of two workers at random, and one that went to the frozen one again after a
@@ -75,7 +74,7 @@ suite("leases", { concurrency: 3, timeout: 180_000 }, () => {
   test("mode 11: a frozen worker that thaws after its lease deletes nothing more of the record and goes on working", async (t) => {
     const scene = await setDeletionScene(t);
     // For one worker alone, so that its requests can be held while the other's pass.
-    const desk = scene.resources.use(await startResonateProxy(scene.proxy.url));
+    const desk = scene.resources.use(await startProxy(scene.proxy.url));
     const [frozen, other] = await Promise.all([
       scene.startWorker({ RESONATE_URL: desk.url }),
       scene.startWorker(),

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { suite, type TestContext, test } from "node:test";
-import { startResonateProxy } from "../../src/demo/resonate-proxy.ts";
 import { startSilentHttpProxy } from "../../src/demo/silent-proxy.ts";
 import type { WorkerProcess } from "../../src/demo/worker-process.ts";
 import { type DeletionScene, setScene as setDeletionScene } from "../helpers/deletion-scene.ts";
@@ -8,7 +7,7 @@ import { dispatchesOf } from "../helpers/dispatches.ts";
 import { type HttpProxy, startHttpProxy } from "../helpers/http-proxy.ts";
 import { effectsOnce, type JobScene, type JobUnderTest, jobs } from "../helpers/job-scene.ts";
 import { follow } from "../helpers/protocol.ts";
-import { linesWith, partitionsOf, type Scene, until, within } from "../helpers/scene.ts";
+import { linesWith, partitionsOf, type Scene, startProxy, until, within } from "../helpers/scene.ts";
 import { startSilentBrokerProxy } from "../helpers/silent-broker-proxy.ts";
 
 /** `tasks.retry_timeout` of the embedded server and in docker-compose.yml. */
@@ -71,7 +70,7 @@ const loseHost = async (t: TestContext, { job, lose }: LossOptions) => {
     MAX_IN_FLIGHT: "8",
   });
   // The lost worker has a way of its own to server and broker.
-  const desk = scene.resources.use(await startResonateProxy(scene.proxy.url));
+  const desk = scene.resources.use(await startProxy(scene.proxy.url));
   const http = scene.resources.use(await startSilentHttpProxy(desk.url));
   const broker = await silentBroker(scene);
   let held = 0;
@@ -329,7 +328,7 @@ suite("lost host", { concurrency: 3, timeout: 240_000 }, () => {
       STEP_MAX_TAKEOVERS: "2",
     });
     const broker = await silentBroker(scene);
-    const desk = scene.resources.use(await startResonateProxy(scene.proxy.url));
+    const desk = scene.resources.use(await startProxy(scene.proxy.url));
     const cutOff = await scene.startWorker({ RESONATE_URL: desk.url, KAFKA_BROKERS: broker.brokers });
     const name = await cutOff.ready;
     const gate = Promise.withResolvers<void>();

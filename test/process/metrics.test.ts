@@ -2,14 +2,13 @@ import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import type { Request } from "@resonatehq/sdk";
 import manifest from "../../package.json" with { type: "json" };
-import { startResonateProxy } from "../../src/demo/resonate-proxy.ts";
 import { watchRunningSteps } from "../../src/demo/running-steps.ts";
 import { spawnWorker } from "../../src/demo/worker-process.ts";
 import { HEADERS } from "../../src/worker/dead-letter.ts";
 import { setScene } from "../helpers/deletion-scene.ts";
 import { probe, scrape, untilMetrics } from "../helpers/metrics.ts";
 import { follow, holdAt, isStep, Lost } from "../helpers/protocol.ts";
-import { linesWith, partitionsOf, type Scene, until, within } from "../helpers/scene.ts";
+import { linesWith, partitionsOf, type Scene, startProxy, until, within } from "../helpers/scene.ts";
 
 const HOUR_MS = 3_600_000;
 
@@ -68,7 +67,7 @@ suite("metrics", { concurrency: 3, timeout: 180_000 }, () => {
     });
     const { settings, records } = scene;
     const server = scene.embedded?.url ?? process.env.RESONATE_URL ?? "";
-    const proxy = scene.resources.use(await startResonateProxy(server));
+    const proxy = scene.resources.use(await startProxy(server));
     const steps = watchRunningSteps();
     const passed = countRequests();
     const takenOver: string[] = [];

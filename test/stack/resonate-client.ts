@@ -10,11 +10,14 @@ import {
   type PromiseSettleReq,
   type Response,
 } from "@resonatehq/sdk";
+import { openPostgres } from "../../src/resonate/transports/postgres.ts";
 import { createResonateServer } from "../../src/stack/resonate-server.ts";
+import { isPostgres } from "../../src/support/postgres.ts";
+import { accessTo, silent } from "../helpers/unit-resonate.ts";
 import { afterwards, eventually, randomName } from "./contract.ts";
 
 /** A real Resonate server to run the contract against; without, an embedded one is started. */
-const realUrl = process.env.RESONATE_URL;
+const realUrl = isPostgres(process.env.RESONATE_URL ?? "") ? undefined : process.env.RESONATE_URL;
 
 /** The server a contract test talks to. An embedded one is stopped after the test. */
 export const startServer = async (t: TestContext): Promise<string> => {
@@ -38,7 +41,7 @@ export const branchOf = (id: string) => ({
 const PROBE = "probe";
 
 /** A promise of a larger scope than a step's can be awaited by other executions and listened to. */
-export const GLOBAL = { "resonate:scope": "global" };
+export const GLOBAL = { "resonate:scope": "global", "resonate:external": "true" };
 
 const head = () => ({ corrId: randomUUID(), version: "2026-04-01" });
 
@@ -75,11 +78,22 @@ export const granted = <R extends Response>(answer: R): Extract<R, Granted>["dat
 
 export type Client = Awaited<ReturnType<typeof connect>>;
 
-/** Connects a worker to `group`, by the SDK's own HTTP client, and waits until messages reach it. */
+/** A server by the SDK's own client, Postgres by ours. */
+const openWay = (t: TestContext, url: string, group: string, pid: string) => {
+  if (isPostgres(url)) {
+    const transport = openPostgres({ access: accessTo(url), group, pid, logger: silent });
+    afterwards(t, () => transport[Symbol.asyncDispose]());
+    void transport.messages.init();
+    return { source: transport.messages, send: transport.send };
+  }
+  const source = new PollMessageSource({ url: `${url}/poll/${group}/${pid}` });
+  return { source, send: new HttpNetwork({ url, adapter: source }).send };
+};
+
+/** Connects a worker to `group`, and waits until messages reach it. */
 export const connect = async (t: TestContext, url: string, group: string) => {
   const pid = randomName("worker");
-  const source = new PollMessageSource({ url: `${url}/poll/${group}/${pid}` });
-  const { send } = new HttpNetwork({ url, adapter: source });
+  const { source, send } = openWay(t, url, group, pid);
   afterwards(t, () => source.stop());
   const messages: Message[] = [];
   let reached = false;

@@ -12,8 +12,6 @@ export type Query = <Row extends object>(
 
 const CONNECT_TIMEOUT_MS = 5000;
 const STATEMENT_TIMEOUT_MS = 10_000;
-/** For a host that went silent: the server's own timeout comes first where there is a server. */
-const ANSWER_TIMEOUT_MS = STATEMENT_TIMEOUT_MS + 2000;
 /**
  * Below Postgres' own `deadlock_timeout` of a second, after which it would end one of two statements that wait for each
  * other: a request that waits for so long leaves its place and runs alone again.
@@ -25,12 +23,13 @@ const CONNECTIONS = 5;
 /** The version of the schema that the statements here were written for, without its last number. */
 const SCHEMA_VERSION = "0.1";
 
-const open = (url: string): Promise<Pool> =>
+const open = (url: string, timeoutMs: number): Promise<Pool> =>
   openPool("RESONATE_URL", url, {
     max: CONNECTIONS,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    statement_timeout: STATEMENT_TIMEOUT_MS,
-    query_timeout: ANSWER_TIMEOUT_MS,
+    statement_timeout: timeoutMs,
+    // For a host that went silent: the server's own timeout comes first where there is a server.
+    query_timeout: timeoutMs + 2000,
     lock_timeout: LOCK_TIMEOUT_MS,
     application_name: "resonate worker",
   });
@@ -62,12 +61,12 @@ export interface Database {
   close(): Promise<void>;
 }
 
-/** Connects when the first statement comes. */
-export const openDatabase = (url: string): Database => {
+/** Connects when the first statement comes. A statement may take `timeoutMs` milliseconds. */
+export const openDatabase = (url: string, timeoutMs = STATEMENT_TIMEOUT_MS): Database => {
   let opening: Promise<Pool> | undefined;
   return {
     query: async (statement, values = []) => {
-      opening ??= open(url);
+      opening ??= open(url, timeoutMs);
       try {
         const pool = await opening;
         const { rows } = await pool.query({ ...statement, values: [...values] });
