@@ -1,5 +1,5 @@
 import { styleText } from "node:util";
-import type { Timeline } from "../timeline/timeline.ts";
+import { type Timeline, workerLabel } from "../timeline/timeline.ts";
 
 /** How the demo stands. */
 export interface DemoState {
@@ -9,10 +9,8 @@ export interface DemoState {
   /** Records that were to be seeded, and those that are completed. */
   readonly count: number;
   readonly done: number;
-  /** Batches that were applied, by the number of the worker, in the order in which they were started. */
+  /** Batches that were applied, by the number of the worker. */
   readonly applied: readonly number[];
-  /** That number of a worker of the timeline. */
-  readonly numberOf: (worker: number) => number;
   /** When the demo began, in milliseconds since 1970. */
   readonly startedAt: number;
   /** How long a lease lasts, in milliseconds. */
@@ -29,9 +27,6 @@ export interface DemoView {
   end(): void;
 }
 
-/** The name of a worker in the demo: A is the first one. */
-export const labelOf = (worker: number): string => `worker ${String.fromCharCode(65 + worker)}`;
-
 const PROGRESS_MS = 1000;
 
 /** Plain lines, for a pipe, a file or CI: what happens, and the progress once a second. */
@@ -42,7 +37,7 @@ export const createPlainView = (print: (line: string) => void): DemoView => {
     refresh: ({ count, done, applied }) => {
       if (Date.now() < nextAt) return;
       nextAt = Date.now() + PROGRESS_MS;
-      const shares = applied.map((batches, worker) => `${labelOf(worker)} ${batches}`);
+      const shares = applied.map((batches, worker) => `${workerLabel(worker)} ${batches}`);
       print(`${String(done).padStart(4)} of ${count} records done, batches: ${shares.join(", ")}`);
     },
     end: () => {},

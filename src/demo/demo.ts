@@ -1,4 +1,5 @@
-import { appendFile, mkdtemp, rm } from "node:fs/promises";
+import { appendFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
@@ -8,12 +9,12 @@ import type { SeededRecord } from "../jobs/deletion/seed.ts";
 import { createKafka } from "../kafka/client.ts";
 import { startStack } from "../stack/stack.ts";
 import { silentLog } from "../support/log.ts";
-import { faultLine } from "../timeline/event-line.ts";
+import { type Deed, deedLine } from "../timeline/event-line.ts";
 import { openEventTail } from "../timeline/event-tail.ts";
-import { createTimeline, type Timeline } from "../timeline/timeline.ts";
+import { createTimeline, type Timeline, workerLabel } from "../timeline/timeline.ts";
 import { seed } from "../worker/seed.ts";
 import { parseJobSettings } from "../worker/settings.ts";
-import { type DemoState, type DemoView, labelOf } from "./demo-view.ts";
+import type { DemoState, DemoView } from "./demo-view.ts";
 import { armKills, judgeKill, type KillPoint } from "./kills.ts";
 import { startResonateProxy } from "./resonate-proxy.ts";
 import { watchRunningSteps } from "./running-steps.ts";
@@ -30,7 +31,7 @@ export interface DemoOptions {
   /** One call a line, below the view. */
   readonly print: (line: string) => void;
   /** Told of all that was seen, once it is over. */
-  readonly onTimeline?: (timeline: Timeline) => Promise<void>;
+  readonly onTimeline: (timeline: Timeline) => Promise<void>;
   readonly signal: AbortSignal;
 }
 
@@ -86,14 +87,15 @@ export const runDemo = async (options: DemoOptions): Promise<boolean> => {
   view.note(`Broker at ${stack.kafkaBrokers}, Resonate server at ${stack.resonateUrl}`);
   view.note("Starting two workers …");
   const pids: number[] = [];
+  const tellOf = (deed: Deed) => appendFileSync(config.EVENTS_FILE, deedLine(deed));
   const start = () => {
     const worker = opened.use(spawnWorker(settings, { cwd: folder }));
     pids.push(worker.pid);
-    view.note(`${labelOf(pids.length - 1)} is process ${worker.pid}`);
+    tellOf({ event: "worker.spawned", pid: worker.pid });
+    view.note(`${workerLabel(pids.length - 1)} is process ${worker.pid}`);
     return worker;
   };
   const workers = [start(), start()];
-  const heardAs = (worker: number) => pids.indexOf(timeline.workers[worker]?.pid ?? 0);
   const numberOf = (name: string) => pids.indexOf(Number.parseInt(name, 10));
   await Promise.all(workers.map((worker) => worker.ready));
 
@@ -102,14 +104,14 @@ export const runDemo = async (options: DemoOptions): Promise<boolean> => {
     steps,
     records,
     isTakenOver: ({ target, at }) => timeline.takeovers.some((one) => one.key === target.key && one.at >= at),
-    onKill: ({ worker, target, point, at }) => {
+    onKill: ({ worker, target, point }) => {
       const number = numberOf(worker);
       workers[number]?.kill("SIGKILL");
-      void appendFile(config.EVENTS_FILE, faultLine({ time: at, pid: pids[number] ?? 0, kind: "SIGKILL" }));
+      tellOf({ event: "worker.struck", pid: pids[number] ?? 0, kind: "SIGKILL" });
       const batch = `batch ${batchOf(target.key)} of ${shortOf(target.recordId)}`;
       const when =
         point === "begin" ? "has begun, nothing is deleted" : "is deleted, its checkpoint is not written";
-      view.note(`kill -9 ${labelOf(number)}: ${batch} ${when}`, true);
+      view.note(`kill -9 ${workerLabel(number)}: ${batch} ${when}`, true);
       if (kills.struck.length < options.kills.length) workers.push(start());
     },
   });
@@ -130,7 +132,7 @@ export const runDemo = async (options: DemoOptions): Promise<boolean> => {
     for (const { id, from, by, key, gapMs } of timeline.takeovers.slice(seen)) {
       const after = `${(gapMs / 1000).toFixed(1)} s after the kill`;
       view.note(
-        `${labelOf(heardAs(by))} took over ${shortOf(id)} from ${labelOf(heardAs(from))} at batch ${batchOf(key)}, ${after}`,
+        `${workerLabel(by)} took over ${shortOf(id)} from ${workerLabel(from)} at batch ${batchOf(key)}, ${after}`,
       );
     }
     const ledger = await records.ledger();
@@ -140,7 +142,6 @@ export const runDemo = async (options: DemoOptions): Promise<boolean> => {
       count,
       done: new Set(completedIds()).size,
       applied: pids.map((_, number) => ledger.filter(({ worker }) => numberOf(worker) === number).length),
-      numberOf: heardAs,
       startedAt,
       leaseMs: LEASE_TTL_MS,
     };
@@ -174,7 +175,7 @@ export const runDemo = async (options: DemoOptions): Promise<boolean> => {
   printFindings(findings, print);
   print(`       ${describeOrder(seeded, completedIds())}`);
   print(`       ${((Date.now() - startedAt) / 1000).toFixed(1)} s in all`);
-  await options.onTimeline?.(timeline);
+  await options.onTimeline(timeline);
   return findings.every(({ holds }) => holds);
 };
 

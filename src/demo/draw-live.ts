@@ -1,6 +1,7 @@
 import { stripVTControlCharacters, type styleText } from "node:util";
 import type { Lane, Span, State } from "../timeline/lane.ts";
-import { type DemoState, labelOf } from "./demo-view.ts";
+import { workerLabel } from "../timeline/timeline.ts";
+import type { DemoState } from "./demo-view.ts";
 
 type Format = Parameters<typeof styleText>[0];
 
@@ -38,19 +39,18 @@ const cellsOf = (lane: Lane) => {
   return [...cells.values()];
 };
 
-const createPainter = ({ paint, isColoured }: DrawOptions, state: DemoState) => {
+const createPainter = ({ paint, isColoured }: DrawOptions) => {
   const drawWorker = (number: number, coloured: string, plain?: string): string => {
-    const index = Math.max(0, number);
-    const letter = labelOf(index).slice(-1);
+    const letter = workerLabel(number).slice(-1);
     return isColoured
-      ? paint(WORKER_COLOURS[index % WORKER_COLOURS.length] ?? "white", coloured)
+      ? paint(WORKER_COLOURS[number % WORKER_COLOURS.length] ?? "white", coloured)
       : (plain ?? letter);
   };
   const drawCell = (span: Span): string => {
     const { end, step } = span;
     if (span.state === "orphaned") return paint(["red", "bold"], "✗");
     if (span.state === "retrying") return paint("yellow", "↻");
-    const worker = state.numberOf(span.worker ?? 0);
+    const worker = span.worker ?? 0;
     if (end === undefined || end === "failed") return drawWorker(worker, "▶", ">");
     if (step === "enqueueCompletion") return paint("green", "✓");
     return drawWorker(worker, end === "answered" ? "◆" : "■", end === "answered" ? "◆" : undefined);
@@ -65,7 +65,7 @@ const drawLane = (
 ): string => {
   const { paint } = options;
   const { timeline } = state;
-  const { drawCell } = createPainter(options, state);
+  const { drawCell } = createPainter(options);
   const lane = timeline.lanes.get(id);
   const kills = [...timeline.strikes];
   const parts: string[] = [];
@@ -115,7 +115,7 @@ const describeWait = (state: DemoState, { now, paint }: DrawOptions): string => 
   const count = countStates(state);
   const strike = state.timeline.strikes.at(-1);
   const left = Math.max(0, (strike?.at ?? 0) + state.leaseMs - now) / 1000;
-  const lease = `waiting for the lease of ${labelOf(state.numberOf(strike?.worker ?? 0))}, ${left.toFixed(1)} s`;
+  const lease = `waiting for the lease of ${workerLabel(strike?.worker ?? 0)}, ${left.toFixed(1)} s`;
   const parts = [
     ["orphaned", lease],
     ["running", "running"],
@@ -140,7 +140,7 @@ export const drawLive = (state: DemoState, options: DrawOptions): string => {
   // In a low terminal the lanes have half of the room.
   const notes = options.notes.slice(-Math.max(1, Math.floor((rows - OTHER_ROWS) / 2)));
   const { timeline, records, applied } = state;
-  const { drawWorker } = createPainter(options, state);
+  const { drawWorker } = createPainter(options);
   const across = Math.max(1, Math.floor(columns / LANE_COLUMNS));
   const room = Math.max(1, rows - OTHER_ROWS - notes.length);
   const height = Math.min(room, Math.ceil(records.length / across));
@@ -154,10 +154,10 @@ export const drawLive = (state: DemoState, options: DrawOptions): string => {
     Array.from({ length: across }, (_, column) => shown[column * height + row] ?? "").join(" "),
   );
 
-  const dead = new Set(timeline.strikes.map(({ worker }) => state.numberOf(worker)));
+  const dead = new Set(timeline.strikes.map(({ worker }) => worker));
   const workers = applied.map((batches, number) => {
     const how = dead.has(number) ? paint("red", " killed") : "";
-    return `${drawWorker(number, "■")} ${labelOf(number)}: ${batches}${how}`;
+    return `${drawWorker(number, "■")} ${workerLabel(number)}: ${batches}${how}`;
   });
   const total = records.reduce((sum, { batches }) => sum + batches, 0);
   const batches = applied.reduce((sum, own) => sum + own, 0);

@@ -14,12 +14,14 @@ export interface EventLine {
   readonly number: (name: string) => number | undefined;
 }
 
-/** What befell a worker from outside, as whoever did it tells it: `kind` is a signal or another short name. */
-export const FAULT = "worker.struck";
+/** A worker process is started, and something befalls one; `kind` is a signal or another short name. */
+export type Deed =
+  | { readonly event: "worker.spawned"; readonly pid: number }
+  | { readonly event: "worker.struck"; readonly pid: number; readonly kind: string };
 
-/** A fault as a line of an event file. */
-export const faultLine = (fault: { time: number; pid: number; kind: string }): string =>
-  `${JSON.stringify({ event: FAULT, hostname: hostname(), ...fault })}\n`;
+/** What is done to a worker, as a line of an event file. */
+export const deedLine = (deed: Deed): string =>
+  `${JSON.stringify({ time: Date.now(), hostname: hostname(), ...deed })}\n`;
 
 /** Reads a line; `undefined` where it is no event, such as another line of a log. */
 export const parseEventLine = (line: string): EventLine | undefined => {

@@ -1,4 +1,4 @@
-import { type EventLine, FAULT } from "./event-line.ts";
+import type { EventLine } from "./event-line.ts";
 import { createLane, type Lane } from "./lane.ts";
 
 /** A worker, in the order in which it was first heard of. */
@@ -45,6 +45,12 @@ export interface Timeline {
   add(line: EventLine): void;
 }
 
+/** What people call a worker: A is the first one. */
+export const workerLabel = (worker: number): string => {
+  const letter = String.fromCharCode(65 + (worker % 26));
+  return `worker ${letter}${worker < 26 ? "" : Math.floor(worker / 26) + 1}`;
+};
+
 /** Signals that end a worker at once. */
 const DEADLY = "SIGKILL";
 
@@ -71,7 +77,10 @@ export const createTimeline = (): Timeline => {
 
   const takeOver = (line: EventLine, id: string, by: number) => {
     const name = line.text("from") ?? "";
-    const other = numberOf(name, Number.parseInt(name, 10), name);
+    // Its name begins with its process id: one that died before it was ready has told no other.
+    const pid = Number.parseInt(name, 10);
+    const known = numbers.get(name) ?? workers.findLastIndex((worker) => worker.pid === pid);
+    const other = known >= 0 ? known : numberOf(name, pid, name);
     if (lastStrike(other) === undefined) strike(other, lostAt(other), "lost");
     const [step = "", key = ""] = [line.text("step"), line.text("key")];
     takeovers.push({ at: line.time, id, from: other, by, step, key, gapMs: line.time - lostAt(other) });
@@ -82,7 +91,7 @@ export const createTimeline = (): Timeline => {
     to = Math.max(to, line.time);
     const worker = numberOf(`${line.hostname}/${line.pid}`, line.pid, String(line.pid));
     const own = workers[worker];
-    if (line.event === FAULT) return strike(worker, line.time, line.text("kind") ?? "");
+    if (line.event === "worker.struck") return strike(worker, line.time, line.text("kind") ?? "");
     if (own === undefined) return;
     own.lastAt = line.time;
     if (line.event === "worker.ready") {

@@ -15,7 +15,6 @@ const stateOf = (records: DemoState["records"], until = Number.POSITIVE_INFINITY
     count: records.length,
     done: 1,
     applied: [1, 2],
-    numberOf: (worker) => worker,
     startedAt: 0,
     leaseMs: 3000,
   };

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { faultLine, parseEventLine } from "../../src/timeline/event-line.ts";
+import { deedLine, parseEventLine } from "../../src/timeline/event-line.ts";
 import { createTimeline } from "../../src/timeline/timeline.ts";
 import { event, takeoverEvents } from "./event-lines.ts";
 
@@ -56,6 +56,11 @@ test("where nobody told of the kill, the gap counts from when the worker was las
   ]);
 });
 
+test("a worker that died before it was ready is known by its process id", () => {
+  const timeline = read(takeoverEvents().filter((line) => line.event !== "worker.ready"));
+  assert.deepEqual([timeline.workers.length, timeline.takeovers[0]?.gapMs], [2, 300]);
+});
+
 test("what a worker tells of a record that another one has by now changes nothing", () => {
   const timeline = read();
   const before = spansOf(timeline, "b");
@@ -109,9 +114,9 @@ test("a line that is no event is none; a fault is one", () => {
   ]) {
     assert.equal(parseEventLine(line), undefined, line);
   }
-  const fault = parseEventLine(faultLine({ time: 5, pid: 7, kind: "SIGKILL" }));
+  const fault = parseEventLine(deedLine({ event: "worker.struck", pid: 7, kind: "SIGKILL" }));
   assert.deepEqual(
-    [fault?.time, fault?.pid, fault?.text("kind"), fault?.number("kind")],
-    [5, 7, "SIGKILL", undefined],
+    [fault?.event, fault?.pid, fault?.text("kind"), fault?.number("kind")],
+    ["worker.struck", 7, "SIGKILL", undefined],
   );
 });
