@@ -2,6 +2,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import manifest from "../../package.json" with { type: "json" };
 import { listJobs, loadJob } from "../jobs/load-job.ts";
+import { keepEvents } from "../observe/event-file.ts";
 import { startObserver } from "../observe/observer.ts";
 import { createLog } from "../support/create-log.ts";
 import { runCommand } from "../support/run-command.ts";
@@ -40,6 +41,7 @@ await runCommand(
       version: manifest.version,
       log,
     });
+    using _events = keepEvents(settings.EVENTS_FILE, log);
     using _reports = process.connected
       ? reportLeases((report) => void process.send?.(report, undefined, undefined, () => {}))
       : undefined;

@@ -64,7 +64,7 @@ export const judge = async ({ seeded, records, completions, steps }: Outcome): P
     {
       claim: "no recorded batch ran twice",
       holds: doubles === 0,
-      seen: `${ledger.length} batches, ${doubles} doubled, ${repeats} answered from the ledger after a crash`,
+      seen: `${ledger.length} batches, ${doubles} doubled, ${repeats} answered from the ledger`,
     },
   ];
 };

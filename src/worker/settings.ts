@@ -103,6 +103,11 @@ export const commonSchema = {
     "Port of /metrics, /healthz and /readyz: one of its own for each worker of a machine. 0: a free one; empty: off.",
   ),
   HTTP_HOST: host("127.0.0.1", "Address at which they are served; 0.0.0.0 for every one of this machine."),
+  EVENTS_FILE: matching("", {
+    expected: "the path of a file",
+    pattern: /^[^\0\r\n]*$/,
+    about: "File to which workers append what happens, for 'npm run timeline'; empty for none.",
+  }),
   ...logSchema,
 };
 

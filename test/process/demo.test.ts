@@ -40,14 +40,21 @@ suite("the demo", { concurrency: 2 }, () => {
     const demo = await startDemo(t);
     const [code] = await demo.ended;
     assert.equal(code, 0, demo.text());
-    assert.match(
-      demo.text(),
-      /kill -9 worker [AB], which did \d+ of \d+ batches, with [1-9]\d* steps in flight/,
+    const kills = [
+      ...demo.text().matchAll(/kill -9 (worker [A-C]):[^\n]* (nothing is deleted|is not written)/g),
+    ];
+    assert.deepEqual(
+      kills.map(([, , when]) => when),
+      ["nothing is deleted", "is not written"],
     );
+    for (const [, victim] of kills) {
+      assert.match(demo.text(), new RegExp(`took over \\w+ from ${victim} at batch \\d+, \\d\\.\\d s after`));
+    }
+    assert.match(demo.text(), /ok {3}killed between a batch's effect .*: [1-9] answered from the ledger/);
     assert.match(demo.text(), /every record is completed: 8 of 8/);
     assert.doesNotMatch(demo.text(), /FAIL/);
     assert.deepEqual(await readdir(demo.folder), []);
-    assert.equal(workerPids(demo.text()).length, 2);
+    assert.equal(workerPids(demo.text()).length, 3);
     await until("the workers' end", () => !workerPids(demo.text()).some(isAlive));
   });
 

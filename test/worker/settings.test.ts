@@ -131,6 +131,7 @@ const invalid: Readonly<Record<string, readonly string[]>> = {
   ],
   RESONATE_TOKEN: ["two words", "two\nlines"],
   RESONATE_CA_FILEPATH: ["a\nb"],
+  EVENTS_FILE: ["a\nb"],
   KAFKA_TLS_ENABLED: ["", "yes", "TRUE", "1"],
   KAFKA_TLS_CAFILEPATH: ["a\nb"],
   KAFKA_TLS_CERTFILEPATH: ["a\nb"],
