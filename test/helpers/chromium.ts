@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import type { TestContext } from "node:test";
-import puppeteer, { type Page } from "puppeteer-core";
+import { type Page, chromium as playwright } from "playwright-core";
 
 const CANDIDATES = [
   process.env.CHROMIUM_PATH ?? "",
@@ -14,7 +14,7 @@ export const chromium = CANDIDATES.find((path) => path !== "" && existsSync(path
 
 /** Opens a file in a browser of its own; an error or a request of the page fails the test. */
 export const openPage = async (t: TestContext, path: string): Promise<Page> => {
-  const browser = await puppeteer.launch({
+  const browser = await playwright.launch({
     executablePath: chromium ?? "",
     // Root has no sandbox, and a container little shared memory.
     args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
@@ -32,7 +32,7 @@ export const openPage = async (t: TestContext, path: string): Promise<Page> => {
   t.after(() => {
     if (faults.length > 0) throw new Error(`expected a page without faults, got ${faults.join("; ")}`);
   });
-  await page.setViewport({ width: 1200, height: 640 });
+  await page.setViewportSize({ width: 1200, height: 640 });
   await page.goto(`file://${path}`);
   await page.waitForFunction("document.documentElement.dataset.range !== undefined");
   return page;

@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite, type TestContext, test } from "node:test";
-import type { Page } from "puppeteer-core";
+import type { Page } from "playwright-core";
 import type { EventLine } from "../../src/timeline/event-line.ts";
 import { toHtml } from "../../src/timeline/html.ts";
 import { createTimeline } from "../../src/timeline/timeline.ts";
@@ -64,7 +64,7 @@ const pixelAt = async (page: Page, lane: number, ms: number): Promise<string> =>
   })()`);
   return String(pixel);
 };
-const button = (page: Page, name: string) => page.locator(`::-p-aria([name="${name}"][role="button"])`);
+const button = (page: Page, name: string) => page.getByRole("button", { name, exact: true });
 
 suite("the timeline's page", { skip, concurrency: 1 }, () => {
   test("shows the run: its sum, workers in their colours, and a step's details under the pointer", async (t) => {
@@ -100,11 +100,11 @@ suite("the timeline's page", { skip, concurrency: 1 }, () => {
     assert.equal(await shown(), "0 of 100 records");
     await button(page, "worker A").click();
     await button(page, "worker B").click();
-    await button(page, "asleep").click({ count: 2 });
+    await button(page, "asleep").dblclick();
     assert.equal(await shown(), "0 of 100 records");
-    await button(page, "asleep").click({ count: 2 });
+    await button(page, "asleep").dblclick();
     assert.equal(await shown(), "100 of 100 records");
-    await page.type("#search", "record-9");
+    await page.locator("#search").fill("record-9");
     assert.equal(await shown(), "11 of 100 records");
   });
 
@@ -129,7 +129,7 @@ suite("the timeline's page", { skip, concurrency: 1 }, () => {
     assert.equal(await shownShare(), 1);
     await page.mouse.move(600, 400);
     await page.keyboard.down("Control");
-    await page.mouse.wheel({ deltaY: -300 });
+    await page.mouse.wheel(0, -300);
     await page.keyboard.up("Control");
     assert.ok((await shownShare()) < 0.9);
     const overview = await page.$eval("#overview", (canvas) => canvas.getBoundingClientRect().top + 30);
@@ -145,7 +145,7 @@ suite("the timeline's page", { skip, concurrency: 1 }, () => {
     const page = await show(t, takeoverEvents());
     const ground = () => page.evaluate("getComputedStyle(document.body).backgroundColor");
     assert.deepEqual([await ground(), await pixelAt(page, 0, 80)], ["rgb(255, 255, 255)", "9 105 218"]);
-    await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: "dark" }]);
+    await page.emulateMedia({ colorScheme: "dark" });
     assert.deepEqual([await ground(), await pixelAt(page, 0, 80)], ["rgb(13, 17, 23)", "88 166 255"]);
     await page.click("#theme");
     assert.deepEqual([await ground(), await pixelAt(page, 0, 80)], ["rgb(255, 255, 255)", "9 105 218"]);
@@ -207,7 +207,7 @@ suite("the timeline's page", { skip, concurrency: 1 }, () => {
     assert.ok(Number(drawMs) < 500);
     const last = await page.evaluate("document.querySelectorAll('#scroll *').length");
     assert.ok(Number(last) < 10, "no element for each record");
-    await page.type("#search", "record-9999");
+    await page.locator("#search").fill("record-9999");
     assert.equal(await textOf(page, "#shown"), "1 of 10000 records");
   });
 });
