@@ -36,7 +36,12 @@ export interface Lab extends AsyncDisposable {
   /** Puts a proxy before the server: requests of workers started from now on pass through it. */
   watchRequests(): Promise<ResonateProxy>;
   /** Starts a worker, ours or the one whose entry file is given, and waits until it is ready. */
-  startWorker(options?: { settings?: Env; plain?: boolean; entry?: string }): Promise<WorkerProcess>;
+  startWorker(options?: {
+    settings?: Env;
+    plain?: boolean;
+    entry?: string;
+    args?: readonly string[];
+  }): Promise<WorkerProcess>;
   /** Makes records of so many batches each and produces their ids; gives them back in order. */
   seed(count: number, options?: { batches?: number; partition?: number }): Promise<string[]>;
   /** Waits until so many completions are in their topic. */
@@ -87,9 +92,10 @@ export const openLab = async ({ settings: own = {}, delayMs = 0 }: LabOptions = 
       resonateUrl = proxy.url;
       return proxy;
     },
-    startWorker: async ({ settings: extra = {}, plain = false, entry = plain ? PLAIN : undefined } = {}) => {
+    startWorker: async (options = {}) => {
+      const { settings: extra = {}, plain = false, entry = plain ? PLAIN : undefined, args = [] } = options;
       const all = { ...env, RESONATE_URL: resonateUrl, ...extra };
-      const worker = workers.use(spawnWorker(all, { cwd: folder, ...(entry ? { entry } : {}) }));
+      const worker = workers.use(spawnWorker(all, { cwd: folder, args, ...(entry ? { entry } : {}) }));
       await worker.ready;
       return worker;
     },

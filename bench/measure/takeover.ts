@@ -1,7 +1,7 @@
 import { setTimeout } from "node:timers/promises";
 import { watchRunningSteps } from "../../src/demo/running-steps.ts";
 import type { WorkerProcess } from "../../src/demo/worker-process.ts";
-import { openLab, until } from "../lab.ts";
+import { type Lab, openLab, until } from "../lab.ts";
 import { watchLeases } from "../lease-watch.ts";
 import type { Measurement, Run } from "../measurement.ts";
 import { formatSpread, spreadOf } from "../statistics.ts";
@@ -14,13 +14,66 @@ const STEP_MS = 400;
 /** Between two strikes, so that all is as before. */
 const SETTLE_MS = 500;
 const KILL_LIMIT_MS = LEASE_TTL_MS + 1500;
+/** Of workers under one parent: with the lease of the defaults, which plays no part. */
+const PARENT = { workers: 3, leaseMs: 3000, limitMs: 500 };
 const STOP_LIMIT_MS = 1000;
 
 interface Strike {
   readonly signal: "SIGKILL" | "SIGTERM";
   readonly count: number;
   readonly graceMs: number;
+  /** Whether one parent has started the workers (`--workers`). */
+  readonly hasParent?: boolean;
 }
+
+/** The workers that are up, by name. */
+interface Crew {
+  names(): string[];
+  /** Sends a signal to one, which then is up no more. */
+  strike(name: string, signal: NodeJS.Signals): void;
+  /** Resolves once as many are up as before. */
+  restore(): Promise<void>;
+}
+
+/** Two workers, each started by hand. */
+const startPair = async (lab: Lab): Promise<Crew> => {
+  const workers = new Map<string, WorkerProcess>();
+  const start = async () => {
+    const worker = await lab.startWorker();
+    workers.set(await worker.ready, worker);
+  };
+  await Promise.all([start(), start()]);
+  return {
+    names: () => [...workers.keys()],
+    strike: (name, signal) => {
+      workers.get(name)?.kill(signal);
+      workers.delete(name);
+    },
+    restore: start,
+  };
+};
+
+/** Workers that one parent starts, and starts again. */
+const startUnderParent = async (lab: Lab, signal: AbortSignal): Promise<Crew> => {
+  const { lines } = await lab.startWorker({ args: ["--workers", String(PARENT.workers)] });
+  const struck = new Set<string>();
+  const names = () =>
+    lines
+      .map((line) => /worker (\S+) is ready/.exec(line)?.[1] ?? "")
+      .filter((name) => name !== "" && !struck.has(name));
+  const restore = async () => {
+    await until("all workers", () => names().length === PARENT.workers, { signal });
+  };
+  await restore();
+  return {
+    names,
+    strike: (name, kind) => {
+      struck.add(name);
+      process.kill(Number(name.split("-", 1)[0]), kind);
+    },
+    restore,
+  };
+};
 
 interface Takeover {
   /** Records with a step in flight at the worker that was struck. */
@@ -31,15 +84,15 @@ interface Takeover {
   readonly all: number;
 }
 
-/** Two workers, of which one is struck and replaced, again and again. */
+/** Workers of which one is struck and replaced, again and again. */
 const strikeRepeatedly = async (
-  { signal: kind, count, graceMs }: Strike,
+  { signal: kind, count, graceMs, hasParent = false }: Strike,
   signal: AbortSignal,
   onTakeover: (done: number) => void,
 ): Promise<Takeover[]> => {
   await using lab = await openLab({
     settings: {
-      LEASE_TTL_MS: String(LEASE_TTL_MS),
+      LEASE_TTL_MS: String(hasParent ? PARENT.leaseMs : LEASE_TTL_MS),
       SESSION_TIMEOUT_MS: "6000",
       SHUTDOWN_GRACE_MS: String(graceMs),
       SIMULATED_LATENCY_MS: String(STEP_MS),
@@ -56,22 +109,16 @@ const strikeRepeatedly = async (
     leases.onAnswer(request, status);
   };
 
-  const workers = new Map<string, WorkerProcess>();
-  const start = async () => {
-    const worker = await lab.startWorker();
-    workers.set(await worker.ready, worker);
-  };
-  await Promise.all([start(), start()]);
+  const crew = await (hasParent ? startUnderParent(lab, signal) : startPair(lab));
   await lab.seed(RECORDS, { batches: 500 });
 
   const takeovers: Takeover[] = [];
   while (takeovers.length < count) {
-    const [name, worker] = await until(
+    const name = await until(
       "a worker with steps in flight",
       () => {
-        if (workers.size < 2) return;
-        const [leader] = [...workers].toSorted(([a], [b]) => steps.at(b).length - steps.at(a).length);
-        return leader && steps.at(leader[0]).length >= 3 && leader;
+        const [leader] = crew.names().toSorted((a, b) => steps.at(b).length - steps.at(a).length);
+        return leader !== undefined && steps.at(leader).length >= 3 && leader;
       },
       { signal },
     );
@@ -83,21 +130,20 @@ const strikeRepeatedly = async (
       if (by !== name && cut.has(record) && !taken.has(record))
         taken.set(record, performance.now() - struckAt);
     };
-    worker.kill(kind);
-    workers.delete(name);
-    const [replaced] = await Promise.all([
-      start(),
+    crew.strike(name, kind);
+    await Promise.all([
+      crew.restore(),
       until("all cut records to be taken up", () => taken.size >= cut.size, { signal }),
     ]);
     takeovers.push({ cut: cut.size, first: Math.min(...taken.values()), all: Math.max(...taken.values()) });
     onTakeover(takeovers.length);
-    await setTimeout(SETTLE_MS, replaced, { signal });
+    await setTimeout(SETTLE_MS, undefined, { signal });
   }
   return takeovers;
 };
 
 const run = async ({ quick, signal, onProgress }: Run) => {
-  const total = quick ? 4 : KILLS + 2 * STOPS;
+  const total = quick ? 6 : 2 * KILLS + 2 * STOPS;
   let done = 0;
   const strike = (options: Strike, what: string) =>
     strikeRepeatedly(options, signal, () => onProgress(++done / total, what));
@@ -105,6 +151,10 @@ const run = async ({ quick, signal, onProgress }: Run) => {
   const kill = { signal: "SIGKILL" as const, count: kills / 2, graceMs: 5000 };
   // Two pairs of workers side by side, each on a stack of its own.
   const killed = (await Promise.all([strike(kill, "SIGKILL"), strike(kill, "SIGKILL")])).flat();
+  const handed = { ...kill, hasParent: true };
+  const handedBack = (
+    await Promise.all([strike(handed, "SIGKILL under a parent"), strike(handed, "SIGKILL under a parent")])
+  ).flat();
   const [stopped, cutShort] = await Promise.all([
     strike({ signal: "SIGTERM", count: stops, graceMs: 5000 }, "SIGTERM"),
     strike({ signal: "SIGTERM", count: stops, graceMs: 0 }, "SIGTERM"),
@@ -121,6 +171,7 @@ const run = async ({ quick, signal, onProgress }: Run) => {
   };
   const cases = [
     { what: "SIGKILL", takeovers: killed, limit: KILL_LIMIT_MS },
+    { what: "SIGKILL, under a parent", takeovers: handedBack, limit: PARENT.limitMs },
     { what: "SIGTERM, steps may end", takeovers: stopped, limit: STOP_LIMIT_MS },
     { what: "SIGTERM, steps are cut", takeovers: cutShort, limit: STOP_LIMIT_MS },
   ];
@@ -157,14 +208,14 @@ const run = async ({ quick, signal, onProgress }: Run) => {
         })),
       },
     ],
-    samples: { killed, stopped, cutShort },
+    samples: { killed, handedBack, stopped, cutShort },
   };
 };
 
 export const takeover: Measurement = {
   name: "takeover",
   title: "Takeover",
-  method: `Two workers share ${RECORDS} records with steps of ${STEP_MS} ms and a lease of ${LEASE_TTL_MS / 1000} s. The one with more steps in flight gets a signal, and a new worker starts. Measured is the time until the server gives a survivor the lease on a record whose step was in flight, which is when its step runs again there: first for one record, last for all of them. SIGTERM once with the default grace of 5 s, in which the steps end, and once with none.`,
-  seconds: 80,
+  method: `Two workers share ${RECORDS} records with steps of ${STEP_MS} ms and a lease of ${LEASE_TTL_MS / 1000} s. The one with more steps in flight gets a signal, and a new worker starts. Measured is the time until the server gives a survivor the lease on a record whose step was in flight, which is when its step runs again there: first for one record, last for all of them. Under a parent there are ${PARENT.workers} workers, which it starts again, and a lease of ${PARENT.leaseMs / 1000} s. SIGTERM once with the default grace of 5 s, in which the steps end, and once with none.`,
+  seconds: 150,
   run,
 };

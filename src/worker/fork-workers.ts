@@ -9,7 +9,7 @@ import { createResonateLogger } from "../resonate/log.ts";
 import { openTransport } from "../resonate/open-transport.ts";
 import { requestHead } from "../resonate/request.ts";
 import { type Log, silentLog } from "../support/log.ts";
-import { doneWithin, withTimeout } from "../support/retry.ts";
+import { withTimeout } from "../support/retry.ts";
 import { STOP_MESSAGE } from "../support/signals.ts";
 import { isReport } from "./report.ts";
 import type { WorkerSettings } from "./settings.ts";
@@ -19,7 +19,7 @@ import { type ChildWorker, type SupervisorOptions, supervise } from "./superviso
  * A server learns a moment later that a dead worker's connection is closed, in milliseconds: what is handed back before
  * that it may send to the dead one.
  */
-const DISCONNECT_MS = 100;
+const DISCONNECT_MS = 50;
 /** How long a hand-back may take, in milliseconds: what has not gone back by then expires. */
 const HAND_BACK_MS = 2000;
 
@@ -90,9 +90,10 @@ export const forkWorkers = async (options: ForkOptions): Promise<void> => {
       const answers = await Promise.allSettled(leases.map(release));
       return answers.filter((answer) => answer.status === "fulfilled" && answer.value).length;
     },
-    leaveGroup: async (memberId) => {
+    leaveGroup: (memberId) => {
       const member = { groupId: settings.KAFKA_GROUP_ID, memberId };
-      await doneWithin(leaveGroupFor(settings, quiet, member), HAND_BACK_MS).catch(() => {});
+      // Where it fails, the broker notices by itself after SESSION_TIMEOUT_MS.
+      leaveGroupFor(settings, quiet, member).catch(() => {});
     },
     graceMs: settings.SHUTDOWN_GRACE_MS,
     log,

@@ -30,8 +30,8 @@ export interface SupervisorOptions {
   readonly start: (place: number, onReport: (report: Report) => void) => ChildWorker;
   /** Hands back what a dead worker held; resolves with how many leases went back. Does not throw. */
   readonly handBack: (leases: readonly Lease[]) => Promise<number>;
-  /** Leaves the consumer group for a dead member. Does not throw. */
-  readonly leaveGroup: (memberId: string) => Promise<void>;
+  /** Begins to leave the consumer group for a dead member. */
+  readonly leaveGroup: (memberId: string) => void;
   /** How long running steps may take to end at a stop, in milliseconds. */
   readonly graceMs: number;
   readonly log: Log;
@@ -83,10 +83,8 @@ export const supervise = async (options: SupervisorOptions): Promise<void> => {
     if (!hasBegun && !signal.aborted && typeof end === "number" && end !== 0)
       throw new StartError(`expected worker ${child.pid} to start, got its end with exit code ${end}`);
     const leases = [...held].map(([id, version]) => ({ id, version }));
-    const [back] = await Promise.all([
-      handBack(leases),
-      member === undefined ? undefined : leaveGroup(member),
-    ]);
+    if (member !== undefined) leaveGroup(member);
+    const back = await handBack(leases);
     const share = back === leases.length ? `${back}` : `${back} of ${leases.length}`;
     return `worker ${child.pid} died (${typeof end === "number" ? `exit code ${end}` : end}); handed back ${share} leases`;
   };

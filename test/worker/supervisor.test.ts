@@ -45,7 +45,7 @@ const setUp = (t: TestContext, { count = 1, canHandBack = true } = {}) => {
       handedBack.push(leases);
       return canHandBack ? leases.length : 0;
     },
-    leaveGroup: async (memberId) => void left.push(memberId),
+    leaveGroup: (memberId) => void left.push(memberId),
     graceMs: 5000,
     log,
     signal: stopping.signal,
