@@ -29,19 +29,25 @@ const shown = (...all: object[]): Record<string, unknown> => {
   return own;
 };
 
+/** What a pipe takes in one piece (PIPE_BUF of Linux), in bytes: several processes may write to one. */
+const PIPE_BYTES = 4096;
+
 /** Collects the lines of one turn of the event loop to one write: to a pipe each write blocks the process. */
 const collectTo = (stream: Writable) => {
-  let lines = "";
+  let [lines, bytes] = ["", 0];
   const flush = () => {
     if (lines !== "") stream.write(lines);
-    lines = "";
+    [lines, bytes] = ["", 0];
   };
   process.once("exit", flush);
   // Whoever reads the log may go away: the work goes on. Pino's own streams would try for ever to write the rest at exit.
   if (stream.listenerCount("error") === 0) stream.on("error", () => {});
   return (line: string) => {
-    if (lines === "") setImmediate(flush);
+    const size = Buffer.byteLength(line);
+    if (bytes + size > PIPE_BYTES) flush();
+    if (bytes === 0) setImmediate(flush);
     lines += line;
+    bytes += size;
   };
 };
 
