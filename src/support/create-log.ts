@@ -29,19 +29,42 @@ const shown = (...all: object[]): Record<string, unknown> => {
   return own;
 };
 
-/** Collects the lines of one turn of the event loop to one write: to a pipe each write blocks the process. */
+/** What a pipe takes in one piece (PIPE_BUF of Linux), in bytes. */
+const PIECE_BYTES = 4096;
+
+/**
+ * Writes lines to `stream` in pieces: those of one turn of the event loop together, since each write costs, but no more
+ * than a pipe takes whole, and one after the other. Several workers may share a pipe, and their lines must not mix.
+ */
 const collectTo = (stream: Writable) => {
-  let lines = "";
-  const flush = () => {
-    if (lines !== "") stream.write(lines);
-    lines = "";
+  const pieces: string[] = [];
+  let [last, bytes] = ["", 0];
+  let isWriting = false;
+  const endPiece = () => {
+    if (last !== "") pieces.push(last);
+    [last, bytes] = ["", 0];
   };
-  process.once("exit", flush);
+  const writeNext = () => {
+    const piece = pieces.shift();
+    isWriting = piece !== undefined;
+    if (piece !== undefined) stream.write(piece, writeNext);
+  };
+  const flush = () => {
+    endPiece();
+    if (!isWriting) writeNext();
+  };
+  process.once("exit", () => {
+    endPiece();
+    for (const piece of pieces) stream.write(piece);
+  });
   // Whoever reads the log may go away: the work goes on. Pino's own streams would try for ever to write the rest at exit.
   if (stream.listenerCount("error") === 0) stream.on("error", () => {});
   return (line: string) => {
-    if (lines === "") setImmediate(flush);
-    lines += line;
+    const size = Buffer.byteLength(line);
+    if (bytes + size > PIECE_BYTES) endPiece();
+    if (bytes === 0) setImmediate(flush);
+    last += line;
+    bytes += size;
   };
 };
 

@@ -196,6 +196,31 @@ test("the lines of one turn are one write", async () => {
   );
 });
 
+test("lines of several processes that share a pipe are not mixed", () => {
+  const module = JSON.stringify(import.meta.resolve("../../src/support/create-log.ts"));
+  const program = `import { createLog } from ${module}; const log = await createLog("x", { env: {} });
+    for (let turn = 0; turn < 20; turn++) {
+      for (let i = 0; i < 50; i++) log.info({ mark: "\u00e9".repeat(100) }, "m".repeat(100));
+      await new Promise(setImmediate);
+    }`;
+  const { stdout } = spawnSync(
+    "/bin/sh",
+    [
+      "-c",
+      '("$0" "$@" & "$0" "$@" & "$0" "$@" & wait) | cat',
+      process.execPath,
+      "--input-type=module",
+      "--eval",
+      program,
+    ],
+    { encoding: "utf8", maxBuffer: 2 ** 26 },
+  );
+  const lines = stdout.trimEnd().split("\n").map(readLogLine);
+  assert.equal(lines.length, 3000);
+  assert.equal(new Set(lines.map(({ pid }) => pid)).size, 3);
+  for (const { msg, mark } of lines) assert.deepEqual([msg, mark], ["m".repeat(100), "\u00e9".repeat(100)]);
+});
+
 test("no line is lost when the process ends in the turn that wrote it", () => {
   const module = JSON.stringify(import.meta.resolve("../../src/support/create-log.ts"));
   for (const format of ["json", "pretty"]) {
