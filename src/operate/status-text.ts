@@ -13,7 +13,8 @@ const verdict = ({ isDone, lag, inFlight, asleep, members, deadLetters }: Status
   }
   const parts = [
     lag === 0 ? "every message was read" : `${count(lag, "message")} unread`,
-    `${count(inFlight, "execution")} in flight${asleep > 0 ? `, ${asleep} of them asleep` : ""}`,
+    `${count(inFlight, "execution")} in flight`,
+    ...(asleep === 0 ? [] : [`${asleep === inFlight ? "all" : asleep} of them asleep`]),
   ];
   const idle = members.length === 0 ? " No worker reads messages." : "";
   return styleText("yellow", `not done: ${parts.join(", ")}.${idle}`);

@@ -4,6 +4,8 @@ import { stripVTControlCharacters } from "node:util";
 import type { Send } from "@resonatehq/sdk";
 import { inspect } from "../../src/operate/inspect.ts";
 import { inspectionLines } from "../../src/operate/inspect-text.ts";
+import { requestHead } from "../../src/resonate/request.ts";
+import { qualifiedId } from "../../src/worker/dispatch.ts";
 import type { WorkflowContext } from "../../src/worker/job.ts";
 import { until } from "../helpers/scene.ts";
 import { startExecutions } from "../helpers/unit-execution.ts";
@@ -126,6 +128,26 @@ test("the latest redrive is the one that is told of, also where an earlier one i
     const { state, result, executionId, redrives: told } = await found();
     assert.deepEqual([state, result, executionId, told], ["done", "done", `m\u001f${redrives}`, redrives]);
   }
+});
+
+test("where another service has the plain id, the qualified one is found", async (t) => {
+  let send: Send | undefined;
+  const start = startExecutions(t, {
+    steps: {},
+    workflow: function* (ctx) {
+      yield* ctx.sleep(0);
+      return "done";
+    },
+    onServer: (own) => {
+      send = own;
+    },
+  });
+  const qualified = qualifiedId("m", SERVICE.name);
+  await start({ id: qualified });
+  const data = { id: "m", timeoutAt: Date.now() + HOUR_MS, param: { headers: {}, data: "" }, tags: {} };
+  const server = send ?? assert.fail();
+  await server({ kind: "promise.create", head: requestHead(), data });
+  assert.equal((await inspect(server, SERVICE, "m")).executionId, qualified);
 });
 
 test("what comes from outside reaches a terminal only made visible", () => {

@@ -246,7 +246,7 @@ suite("operate", { concurrency: 3 }, () => {
     const { stdout } = await runCommand("status", scene);
     assert.match(
       stdout[0] ?? "",
-      /not done: every message was read, 2 executions in flight, 2 of them asleep/,
+      /not done: every message was read, 2 executions in flight, all of them asleep/,
     );
     const moved = await readStatus(scene, { RESONATE_GROUP: "another" });
     assert.deepEqual(moved.elsewhere, [{ needs: { group: scene.settings.RESONATE_GROUP }, count: 2 }]);
