@@ -1,5 +1,6 @@
 import { isSuccess, type Network, type Request, type Response, type Send } from "@resonatehq/sdk";
 import type { Log } from "../support/log.ts";
+import { dropKnown } from "./answers.ts";
 import { createAwaited } from "./awaited.ts";
 import { watchClockSkew } from "./clock-skew.ts";
 import { createHandOver, type HandOver } from "./hand-over.ts";
@@ -67,6 +68,7 @@ export const connect = (options: ConnectionOptions): Connection => {
       // It forgets an execution that is given up, so the others come first.
       history.onAnswer(request, response);
       pauses.onAnswer(request, response);
+      dropKnown(response);
       return response;
     } catch (error) {
       history.onSilence(request);

@@ -1,5 +1,5 @@
 /** How often timers are looked at, in milliseconds. */
-const TICK_MS = 100;
+const TICK_MS = 50;
 /** The clock takes at most this share of the process's time: a look at very many timers takes long. */
 const MAX_SHARE = 0.1;
 
@@ -8,7 +8,7 @@ export interface Clock {
   stop(): void;
 }
 
-/** Calls `tick` ten times a second, one call after the other, and less often where a call takes long. */
+/** Calls `tick` twenty times a second, one call after the other, and less often where a call takes long. */
 export const createClock = (tick: () => Promise<void>): Clock => {
   let timer: NodeJS.Timeout | undefined;
   let runs = false;

@@ -80,7 +80,7 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
   const inFlight = createInFlight(settings.MAX_IN_FLIGHT);
   const { begin, onAnswer } = createBegin({
     name: service.name,
-    beginRun: (id, text) => execution.beginRun(id, text, lasting()),
+    beginRun: (id, text) => execution.beginRun(id, text, lasting),
     assertFit: () => claim(connection.send),
   });
   const connection = connect({
@@ -151,7 +151,7 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
   const resonate = new Resonate({ network: connection, pid: name, ttl, logger });
   opened.defer(() => resonate.stop());
   const tags = { [SERVICE_TAG]: service.name };
-  const lasting = () => resonate.options({ timeout: NEVER_MS, target: connection.anycast, tags });
+  const lasting = resonate.options({ timeout: NEVER_MS, target: connection.anycast, tags });
   const execution = resonate.register(
     service.name,
     createExecution({

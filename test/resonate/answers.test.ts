@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Message, Request, Response } from "@resonatehq/sdk";
-import { isAnswer, takePoison } from "../../src/resonate/answers.ts";
+import { dropKnown, isAnswer, takePoison } from "../../src/resonate/answers.ts";
 import { createAwaited } from "../../src/resonate/awaited.ts";
 
 const head = { corrId: "1", version: "1" };
@@ -77,6 +77,20 @@ test("only an execution whose function's version is no whole number loses what i
     assert.ok(isAnswer(response, acquire));
     takePoison(response);
     assert.equal(response.data.promise.param?.data, kept ? data : "", data);
+  }
+});
+
+test("what is recorded of an execution is dropped from the answer to a checkpoint, and from no other", () => {
+  const [recorded, action] = [promiseOf("resolved"), { kind: "promise.create", head, data: "…" }];
+  for (const [kind, left] of [
+    ["task.fence", []],
+    ["task.acquire", [recorded]],
+    ["task.suspend", [recorded]],
+  ] as const) {
+    const data = { action, preload: [recorded] };
+    const response = { kind, head: { ...head, status: 200 }, data };
+    dropKnown(response as unknown as Response);
+    assert.deepEqual(data.preload, left, kind);
   }
 });
 
