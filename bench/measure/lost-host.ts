@@ -1,6 +1,6 @@
 import type { Admin } from "kafkajs";
 import { watchRunningSteps } from "../../src/demo/running-steps.ts";
-import { type Change, startSilentHttpProxy } from "../../src/demo/silent-proxy.ts";
+import { type Change, startSilentUrlProxy } from "../../src/demo/silent-proxy.ts";
 import { openLab, until } from "../lab.ts";
 import { watchLeases } from "../lease-watch.ts";
 import type { Measurement, Run } from "../measurement.ts";
@@ -37,7 +37,7 @@ const loseHost = async (loss: Loss, records: number, signal: AbortSignal): Promi
     await steps.onAnswer(request, status);
     leases.onAnswer(request, status);
   };
-  await using way = await startSilentHttpProxy(proxy.url);
+  await using way = await startSilentUrlProxy(proxy.url);
   const lost = await lab.startWorker({ settings: { RESONATE_URL: way.url } });
   const name = await lost.ready;
   await lab.seed(records, { batches: 100 });
@@ -83,7 +83,7 @@ const deafen = async (count: number, signal: AbortSignal): Promise<number[]> => 
         return isStream && isDeaf ? Buffer.alloc(0) : chunk;
       };
     };
-    await using way = await startSilentHttpProxy(lab.settings.RESONATE_URL, change);
+    await using way = await startSilentUrlProxy(lab.settings.RESONATE_URL, change);
     await lab.startWorker({ settings: { RESONATE_URL: way.url } });
     const before = streams;
     isDeaf = true;
@@ -98,7 +98,7 @@ const deafen = async (count: number, signal: AbortSignal): Promise<number[]> => 
 /** Cuts one of two workers off from the server; milliseconds until the other has all partitions. */
 const cutOff = async (signal: AbortSignal): Promise<number> => {
   await using lab = await openLab();
-  await using way = await startSilentHttpProxy(lab.settings.RESONATE_URL);
+  await using way = await startSilentUrlProxy(lab.settings.RESONATE_URL);
   const admin: Admin = lab.kafka.admin();
   await admin.connect();
   try {

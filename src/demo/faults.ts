@@ -1,6 +1,6 @@
 import { setTimeout } from "node:timers/promises";
 import type { RunningStep, RunningSteps } from "./running-steps.ts";
-import { type SilentProxy, startSilentHttpProxy } from "./silent-proxy.ts";
+import { type SilentProxy, startSilentUrlProxy } from "./silent-proxy.ts";
 import { spawnWorker, type WorkerProcess } from "./worker-process.ts";
 
 export interface FaultOptions {
@@ -89,7 +89,7 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
   };
 
   const start = async () => {
-    const proxy = await startSilentHttpProxy(resonateUrl);
+    const proxy = await startSilentUrlProxy(resonateUrl);
     const worker = spawnWorker({ ...settings, RESONATE_URL: proxy.url }, { cwd });
     proxies.set(worker, proxy);
     everyone.add(worker);

@@ -67,12 +67,13 @@ export const startSilentProxy = async (
   };
 };
 
-/** The same before a Resonate server, whose address is a URL. */
-export const startSilentHttpProxy = async (
+/** The same before a Resonate server or a database, whose address is a URL. */
+export const startSilentUrlProxy = async (
   url: string,
   change?: () => Change,
 ): Promise<SilentProxy & { readonly url: string }> => {
-  const { hostname: host, port } = new URL(url);
-  const proxy = await startSilentProxy({ host, port: Number(port) }, change);
-  return Object.assign(proxy, { url: `http://${proxy.host}:${proxy.port}` });
+  const own = new URL(url);
+  const proxy = await startSilentProxy({ host: own.hostname, port: Number(own.port) }, change);
+  own.host = `${proxy.host}:${proxy.port}`;
+  return Object.assign(proxy, { url: own.href.replace(/\/$/, "") });
 };

@@ -19,8 +19,8 @@ import { createDisturbances } from "./disturbances.ts";
 import type { StackAddress } from "./external-stack.ts";
 import { createFaults } from "./faults.ts";
 import { startNeighbour } from "./neighbour.ts";
-import { startResonateProxy } from "./resonate-proxy.ts";
 import { watchRunningSteps } from "./running-steps.ts";
+import { startProxy } from "./start-proxy.ts";
 import { type Finding, judge, judgeRepeats, printFindings, toCompletion } from "./verdict.ts";
 import { watchTopic } from "./watch-topic.ts";
 
@@ -62,7 +62,7 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
   await using opened = new AsyncDisposableStack();
   const random = createRandom(seed);
   const stack = external ? undefined : opened.use(await startStack({ kafkaPort: 0, resonatePort: 0 }));
-  const proxy = opened.use(await startResonateProxy(external?.resonateUrl ?? stack?.resonateUrl ?? ""));
+  const proxy = opened.use(await startProxy(external?.resonateUrl ?? stack?.resonateUrl ?? ""));
   const steps = watchRunningSteps();
   proxy.onAnswer = steps.onAnswer;
   const folder = await mkdtemp(join(tmpdir(), "soak-"));

@@ -7,7 +7,9 @@ import type { TestContext } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { type Kafka, type KafkaMessage, logLevel, type Message, type Producer } from "kafkajs";
 import { findExternalStack } from "../../src/demo/external-stack.ts";
-import { type ResonateProxy, startResonateProxy } from "../../src/demo/resonate-proxy.ts";
+import { startPostgresProxy } from "../../src/demo/postgres-proxy.ts";
+import type { ResonateProxy } from "../../src/demo/resonate-proxy.ts";
+import { startProxy } from "../../src/demo/start-proxy.ts";
 import { spawnWorker, type WorkerProcess } from "../../src/demo/worker-process.ts";
 import { createKafka, createProducer } from "../../src/kafka/client.ts";
 import { ensureTopics } from "../../src/kafka/topics.ts";
@@ -18,7 +20,6 @@ import { isPostgres } from "../../src/support/postgres.ts";
 import { withTimeout } from "../../src/support/retry.ts";
 import type { AnyJob } from "../../src/worker/job.ts";
 import { parseJobSettings, type WorkerSettings } from "../../src/worker/settings.ts";
-import { startPostgresProxy } from "./postgres-proxy.ts";
 
 /** The embedded broker and server of a test, or `undefined` where it runs on real ones. */
 type Embedded = Awaited<ReturnType<typeof startEmbedded>> | undefined;
@@ -84,10 +85,6 @@ const startEmbedded = async (opened: AsyncDisposableStack, database: string | un
     database === undefined ? await startEmbeddedServer(opened) : await startWayTo(opened, database);
   return { broker, server, kafkaPort: port, brokers: `${host}:${port}`, url };
 };
-
-/** Stands before a server, or before a database with executions. */
-export const startProxy = (url: string): Promise<ResonateProxy & AsyncDisposable> =>
-  isPostgres(url) ? startPostgresProxy(url) : startResonateProxy(url);
 
 /** Why tests that look into HTTP are skipped, or `false` where there is HTTP. */
 export const skipWithoutHttp: string | false =

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
+import { startProxy } from "../../src/demo/start-proxy.ts";
 import { setScene as setDeletionScene } from "../helpers/deletion-scene.ts";
 import { dispatchesOf } from "../helpers/dispatches.ts";
 import { effectsOnce, jobs, keysOf } from "../helpers/job-scene.ts";
 import { holdAt, isStep } from "../helpers/protocol.ts";
-import { partitionsOf, startProxy, until, within } from "../helpers/scene.ts";
+import { partitionsOf, until, within } from "../helpers/scene.ts";
 
 /**
  * The server sends each message to one of two workers at random, and one that went to the frozen one again after a

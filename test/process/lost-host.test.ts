@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import { suite, type TestContext, test } from "node:test";
-import { startSilentHttpProxy } from "../../src/demo/silent-proxy.ts";
+import { startSilentUrlProxy } from "../../src/demo/silent-proxy.ts";
+import { startProxy } from "../../src/demo/start-proxy.ts";
 import type { WorkerProcess } from "../../src/demo/worker-process.ts";
 import { type DeletionScene, setScene as setDeletionScene } from "../helpers/deletion-scene.ts";
 import { dispatchesOf } from "../helpers/dispatches.ts";
 import { type HttpProxy, startHttpProxy } from "../helpers/http-proxy.ts";
 import { effectsOnce, type JobScene, type JobUnderTest, jobs } from "../helpers/job-scene.ts";
 import { follow } from "../helpers/protocol.ts";
-import { linesWith, partitionsOf, type Scene, startProxy, until, within } from "../helpers/scene.ts";
+import { linesWith, partitionsOf, type Scene, until, within } from "../helpers/scene.ts";
 import { startSilentBrokerProxy } from "../helpers/silent-broker-proxy.ts";
 
 /** `tasks.retry_timeout` of the embedded server and in docker-compose.yml. */
@@ -71,7 +72,7 @@ const loseHost = async (t: TestContext, { job, lose }: LossOptions) => {
   });
   // The lost worker has a way of its own to server and broker.
   const desk = scene.resources.use(await startProxy(scene.proxy.url));
-  const http = scene.resources.use(await startSilentHttpProxy(desk.url));
+  const http = scene.resources.use(await startSilentUrlProxy(desk.url));
   const broker = await silentBroker(scene);
   let held = 0;
   follow(desk, {
@@ -173,7 +174,7 @@ const cuts: readonly {
   {
     what: "a firewall",
     begin: async (_t, { proxy, resources }) => {
-      const silent = resources.use(await startSilentHttpProxy(proxy.url));
+      const silent = resources.use(await startSilentUrlProxy(proxy.url));
       return { url: silent.url, cut: silent.fallSilent, restore: silent.recover };
     },
   },

@@ -3,12 +3,13 @@ import { suite, test } from "node:test";
 import type { Request } from "@resonatehq/sdk";
 import manifest from "../../package.json" with { type: "json" };
 import { watchRunningSteps } from "../../src/demo/running-steps.ts";
+import { startProxy } from "../../src/demo/start-proxy.ts";
 import { spawnWorker } from "../../src/demo/worker-process.ts";
 import { HEADERS } from "../../src/worker/dead-letter.ts";
 import { setScene } from "../helpers/deletion-scene.ts";
 import { probe, scrape, untilMetrics } from "../helpers/metrics.ts";
 import { follow, holdAt, isStep, Lost } from "../helpers/protocol.ts";
-import { linesWith, partitionsOf, type Scene, startProxy, until, within } from "../helpers/scene.ts";
+import { linesWith, partitionsOf, type Scene, until, within } from "../helpers/scene.ts";
 
 const HOUR_MS = 3_600_000;
 

@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises";
 import {
   isRedirect,
   isResponse,
@@ -17,6 +18,9 @@ import { search } from "./postgres-search.ts";
 
 /** Requests in one statement. */
 const MAX_REQUESTS = 32;
+/** How long a request that fails is tried again, in milliseconds, and the pause before each try. */
+const PATIENCE_MS = 10_000;
+const RETRY_MS = 50;
 /** Statements with requests at the same time: what comes meanwhile waits, and goes together. */
 const MAX_STATEMENTS = 2;
 
@@ -55,6 +59,9 @@ const withoutTimerTask = (request: Request): Request => {
   const { "resonate:target": _, ...tags } = action.data.tags;
   return { ...request, data: { ...request.data, action: { ...action, data: { ...action.data, tags } } } };
 };
+
+/** Whether what a request met has been undone: another's lock, most likely, for longer than a statement waits. */
+const hasFailed = (answer: unknown): boolean => isResponse(answer) && answer.head.status === 500;
 
 /** The execution that goes on with an answer: what it has done so far belongs into it. */
 const resumedBy = (request: Request, response: Response): string | undefined => {
@@ -95,9 +102,7 @@ export const createPostgresSend = ({ query, logger }: PostgresSendOptions): Send
     ]);
     const answers: unknown[] = [];
     for (const { at, answer } of rows) {
-      // 500: what one request met has been undone, and may be another's lock.
-      const failed = isResponse(answer) && answer.head.status === 500;
-      answers[at - 1] = failed && requests.length > 1 ? undefined : answer;
+      answers[at - 1] = hasFailed(answer) && requests.length > 1 ? undefined : answer;
     }
     await addSteps(requests, answers);
     return answers;
@@ -112,10 +117,16 @@ export const createPostgresSend = ({ query, logger }: PostgresSendOptions): Send
 
   const exchange = async (request: Request): Promise<unknown> => {
     if (request.kind === "promise.search") return search(query, request);
+    // Leases are renewed however many requests wait.
+    const ask =
+      request.kind === "task.heartbeat" ? async () => (await run([request]))[0] : () => runTogether(request);
+    const until = performance.now() + PATIENCE_MS;
     try {
-      // Leases are renewed however many requests wait.
-      if (request.kind === "task.heartbeat") return (await run([request]))[0];
-      return await runTogether(request);
+      for (;;) {
+        const answer = await ask();
+        if (!hasFailed(answer) || performance.now() > until) return answer;
+        await setTimeout(RETRY_MS);
+      }
     } catch (error) {
       // Text that Postgres does not take: NUL, or half of a pair of surrogates.
       if (sqlState(error)?.startsWith("22")) throw new RefusedError(400, toError(error).message);

@@ -76,15 +76,14 @@ const testRequests = (server: Postgres, url: string) => {
     granted(await send(promiseCreate("lost-2")));
   });
 
-  test("a request that waits for a lock does not hold up those beside it for long, and is answered once it is free", async (t) => {
+  test("a request that waits for a lock does not hold up those beside it, and is answered once it is free", async (t) => {
     const send = open(t, url);
     const other = await server.session(t, url);
     await other.query("BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('locked', 0))");
     const held = send(promiseCreate("locked"));
     await Promise.all(["beside-3", "beside-4"].map(async (id) => granted(await send(promiseCreate(id)))));
-    await assert.rejects(held, /status 500/);
     await other.query("ROLLBACK");
-    granted(await send(promiseCreate("locked")));
+    granted(await held);
   });
 
   test("promises are found by state and tags, in the order of their ids, page by page", async (t) => {

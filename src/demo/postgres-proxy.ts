@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import type { Request } from "@resonatehq/sdk";
-import type { ResonateProxy } from "../../src/demo/resonate-proxy.ts";
+import type { ResonateProxy } from "./resonate-proxy.ts";
 
 /** A message of Postgres' protocol: a letter, its length, its content. That which opens a connection has no letter. */
 interface Message {
@@ -56,21 +56,11 @@ const readRequests = ({ letter, content }: Message): Request[] => {
 /** Stands between workers and a database with executions: sees the requests in their statements, and can cut them. */
 export const startPostgresProxy = async (target: string): Promise<ResonateProxy & AsyncDisposable> => {
   const { hostname, port: targetPort } = new URL(target);
-  const sockets = new Set<Socket>();
+  const clients = new Set<Socket>();
 
   const serve = (client: Socket) => {
     const server = connect({ host: hostname, port: Number(targetPort || 5432), noDelay: true });
-    for (const [one, other] of [
-      [client, server],
-      [server, client],
-    ] as const) {
-      sockets.add(one);
-      one.on("error", () => {});
-      one.on("close", () => {
-        sockets.delete(one);
-        other.destroy();
-      });
-    }
+    clients.add(client);
     /** Statements whose answers are under way, in their order. */
     const asked: Request[][] = [];
     const statement: Message[] = [];
@@ -95,9 +85,15 @@ export const startPostgresProxy = async (target: string): Promise<ResonateProxy 
       }
       client.write(bytes);
     };
-    const pipe = (from: Socket, isClient: boolean, take: (message: Message) => Promise<void> | void) => {
-      const read = createReader(isClient);
+    const pipe = (from: Socket, to: Socket, take: (message: Message) => Promise<void> | void) => {
+      const read = createReader(from === client);
       let before = Promise.resolve();
+      from.on("error", () => {});
+      // What has come before the end is passed on, though it may be held: a worker dies, its request does not.
+      from.on("close", () => {
+        clients.delete(from);
+        void before.then(() => to.end());
+      });
       from.on("data", (data: Buffer) => {
         before = before
           .then(async () => {
@@ -106,12 +102,12 @@ export const startPostgresProxy = async (target: string): Promise<ResonateProxy 
           .catch(() => void from.destroy());
       });
     };
-    pipe(client, true, (message) => {
+    pipe(client, server, (message) => {
       statement.push(message);
       // Sync ends a statement; what opens and closes a connection stands alone.
       return ["S", "Q", "X", "p", ""].includes(message.letter) ? forward() : undefined;
     });
-    pipe(server, false, async (message) => {
+    pipe(server, client, async (message) => {
       answer.push(message);
       const isReady = message.letter === "Z";
       if (isReady || !isLoggedIn) await giveBack();
@@ -128,9 +124,9 @@ export const startPostgresProxy = async (target: string): Promise<ResonateProxy 
     return address.port;
   };
   const cut = () => {
-    const connections = sockets.size / 2;
-    for (const socket of sockets) socket.destroy();
-    return connections;
+    const { size } = clients;
+    for (const client of clients) client.destroy();
+    return size;
   };
   const close = async () => {
     if (!server.listening) return;
