@@ -10,6 +10,7 @@ import { placeOf } from "../support/postgres.ts";
 import type { Schema, Settings } from "../support/settings.ts";
 import { createAttempts } from "./attempts.ts";
 import { type Begin, createBegin } from "./begin.ts";
+import { createCancelWatch } from "./cancel-watch.ts";
 import { createSendDeadLetter } from "./dead-letter.ts";
 import { createExecution, executionName, NEVER_MS } from "./execution.ts";
 import { createExecutionEvents } from "./execution-events.ts";
@@ -141,6 +142,7 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
     now: Date.now,
     ...(options.sleep && { sleep: options.sleep }),
     isOurs: (executionId) => connection.holds(executionId),
+    assertWanted: createCancelWatch(connection),
     onAttempt: attempts.note,
     onOutage: (executionId) => void connection.handBack(executionId).catch(() => {}),
     handBacksOf: (executionId) => connection.history.handBacksSince(executionId, 0),

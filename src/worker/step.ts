@@ -46,6 +46,8 @@ export interface StepRunnerOptions {
   readonly sleep?: (ms: number) => Promise<unknown>;
   /** Whether an execution still runs here. One whose lease went to another worker is not tried again. */
   readonly isOurs?: (executionId: string) => boolean;
+  /** Throws where a step was cancelled after its failed try number `attempt`. */
+  readonly assertWanted?: (executionId: string, key: string, attempt: number) => Promise<void>;
   /** Told of each try of a step, from 1, by its idempotency key. */
   readonly onAttempt?: (key: string, attempt: number) => void;
   /** Told when an outage has kept a step from its end for OUTAGE_PATIENCE_MS, doubled by each hand-back before. */
@@ -108,6 +110,7 @@ export const createStepRunner = ({
   now,
   sleep = setTimeout,
   isOurs = () => true,
+  assertWanted = async () => {},
   onAttempt = () => {},
   onOutage = () => {},
   handBacksOf = () => 0,
@@ -187,7 +190,8 @@ export const createStepRunner = ({
           );
           await sleep(delay);
           // The SDK waits for a step that does not end here any more, and so does nobody else.
-          if (!isOurs(call.executionId)) return NEVER;
+          if (!isOurs(executionId)) return NEVER;
+          await assertWanted(executionId, key, attempt);
         }
       }
     },

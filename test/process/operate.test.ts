@@ -149,6 +149,17 @@ suite("operate", { concurrency: 3 }, () => {
     );
   });
 
+  test("cancel: a record whose step fails again and again ends before its next tries", async (t) => {
+    const scene = await setScene(t, { SIMULATED_FAILURE_RATE: "0.999999", STEP_MAX_ATTEMPTS: "1000" });
+    const worker = await scene.startWorker();
+    const id = await scene.seed({ batches: 1 });
+    await until("a failed try", () => linesWith(worker, `step deleteBatch of ${id} failed`).length > 0);
+    await scene.cancel(id);
+    await untilDead(scene, id);
+    assert.ok(linesWith(worker, `step deleteBatch of ${id} failed`).length < 20);
+    assert.equal(await scene.batchesOf(id), 0);
+  });
+
   test("cancel: while no worker runs it takes effect when one does, also one that is killed over it", async (t) => {
     const scene = await setScene(t, { SIMULATED_LATENCY_MS: "1500" });
     const first = await scene.startWorker();
