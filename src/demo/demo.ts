@@ -74,6 +74,7 @@ export const runDemo = async (options: DemoOptions): Promise<boolean> => {
     LEASE_TTL_MS: String(LEASE_TTL_MS),
     BATCH_PAUSE_MS: "300",
     SIMULATED_LATENCY_MS: "150",
+    SIMULATED_FAILURE_RATE: "0.15",
     RETRY_DELAY_MS: "300",
   };
   const config = parseJobSettings(job, settings);

@@ -66,14 +66,14 @@ const order = ({ kind }) => (kind === "SIGKILL" ? 0 : 1);
  */
 export const drawOverview = (context, { data, counts, view, colours, width, height }) => {
   const [left, room] = [GUTTER, Math.max(1, width - GUTTER - RIGHT)];
-  const x = (/** @type {number} */ ms) =>
-    left + Math.max(0, Math.min(1, ms / Math.max(1, data.duration))) * room;
+  const perMs = room / (view.whole.to - view.whole.from);
+  const x = (/** @type {number} */ ms) => left + (ms - view.whole.from) * perMs;
   context.clearRect(0, 0, width, height);
   context.fillStyle = colours.panel;
   context.fillRect(left, 0, room, height);
   const colour = (/** @type {string} */ layer) =>
     layer.startsWith("running") ? colours.worker(Number(layer.slice(8))) : colours[layer];
-  drawCounts(context, counts, { left, width: room, height, colour });
+  drawCounts(context, counts, { left: x(0), width: data.duration * perMs, height, colour });
   context.fillStyle = colours.orphaned;
   for (const { at } of data.strikes) context.fillRect(x(at) - 0.75, 0, 1.5, height);
   context.font = "11px ui-monospace, monospace";

@@ -87,13 +87,14 @@ export const drawLanes = (context, { data, view, colours, width, height, top, se
       "11px",
     );
     for (const span of lane.spans) drawSpan(span, y);
-    for (const { at, by, gapMs } of lane.takeovers) {
-      const x = scale.x(at);
-      if (x < GUTTER || x > scale.right || !view.workers.has(by)) continue;
-      const label = formatMs(gapMs);
-      const room = x - Math.max(GUTTER, scale.x(at - gapMs));
-      if (room > 70) drawText(label, x - 8, y, colours.orphaned, "right", "bold 10px");
-      drawText("▸", x, y, colours.worker(by), "center", "bold 14px");
+    for (const [at, { state, from, to }] of lane.spans.entries()) {
+      const next = lane.spans[at + 1];
+      const x = scale.x(to);
+      if (state !== "orphaned" || next === undefined || x < GUTTER || x > scale.right) continue;
+      if (!view.states.has(state) || !view.workers.has(next.worker)) continue;
+      const room = x - Math.max(GUTTER, scale.x(from));
+      if (room > 70) drawText(formatMs(to - from), x - 8, y, colours.orphaned, "right", "bold 10px");
+      drawText("▸", x, y, colours.worker(next.worker), "center", "bold 14px");
     }
     const end = lane.spans.at(-1)?.to ?? 0;
     const x = scale.x(end) + 8;

@@ -144,10 +144,11 @@ addEventListener("keydown", (event) => {
 });
 
 onDrag(overview.canvas, (event, startX) => {
-  const share = (/** @type {number} */ x) =>
-    ((x - GUTTER) / Math.max(1, scroll.clientWidth - GUTTER - RIGHT)) * data.duration;
+  const { from: first, to: last } = view.whole;
+  const perPixel = (last - first) / Math.max(1, scroll.clientWidth - GUTTER - RIGHT);
+  const at = (/** @type {number} */ x) => first + (x - GUTTER) * perPixel;
   const [from, to] = [startX, event.offsetX].sort((a, b) => a - b);
-  view.show(share(from ?? 0), share(to ?? 0));
+  view.show(at(from ?? 0), at(to ?? 0));
   redraw();
 });
 onDrag(lanes.canvas, (event) => {
