@@ -1,6 +1,7 @@
 import { mkdir, mkdtempDisposable } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { parseArgs } from "node:util";
 import { runDemo } from "../../src/demo/demo.ts";
 import { createPlainView } from "../../src/demo/demo-view.ts";
 import { KILL_POINTS } from "../../src/demo/kills.ts";
@@ -17,6 +18,7 @@ const LOOK = { viewport: { width: 1180, height: 730 }, deviceScaleFactor: 1.25 }
 
 await runCommand(
   async (signal) => {
+    parseArgs();
     await using folder = await mkdtempDisposable(join(tmpdir(), "picture-"));
     const page = join(folder.path, "timeline.html");
     const print = console.log;

@@ -28,8 +28,9 @@ await runCommand(
         seed: { type: "string", default: String(Date.now() % 100_000) },
       },
     });
-    await using folder = await mkdtempDisposable(join(tmpdir(), "soak-events-"));
-    const eventsFile = values.timeline || values.trace ? join(folder.path, "events") : undefined;
+    const isDrawn = values.timeline !== undefined || values.trace !== undefined;
+    await using folder = isDrawn ? await mkdtempDisposable(join(tmpdir(), "soak-events-")) : undefined;
+    const eventsFile = folder && join(folder.path, "events");
     const print = console.log;
     const holds = await runSoak({
       records: parseCount("--records", values.records, { max: 1_000_000 }),

@@ -112,7 +112,8 @@ export const runDemo = async (options: DemoOptions): Promise<boolean> => {
       const when =
         point === "begin" ? "has begun, nothing is deleted" : "is deleted, its checkpoint is not written";
       view.note(`kill -9 ${workerLabel(number)}: ${batch} ${when}`, true);
-      if (kills.struck.length < options.kills.length) workers.push(start());
+      // A demo that ends meanwhile would leave its process behind.
+      if (kills.struck.length < options.kills.length && !opened.disposed) workers.push(start());
     },
   });
   proxy.onRequest = kills.onRequest;
