@@ -1,4 +1,11 @@
+import { niceStep } from "../src/timeline/page/ticks.js";
+import { paletteCss } from "../src/timeline/palette.ts";
 import { format } from "./statistics.ts";
+
+/** Who is measured, with a colour of its own in every plot: the number of that colour in the palette. */
+const CONTENDERS = { "this worker": 0, plain: 3, bare: 5, "bare with the worker's client": 2 };
+type Contender = keyof typeof CONTENDERS;
+const THIS: Contender = "this worker";
 
 interface Axis {
   readonly label: string;
@@ -18,6 +25,8 @@ interface Point {
 
 interface Series {
   readonly name: string;
+  /** Whose numbers they are: this worker's where it is not said. Of one contender's the first is solid, the others dashed. */
+  readonly of?: Contender;
   readonly points: readonly Point[];
   /** A cumulative distribution: steps instead of straight lines, from 0 on. */
   readonly steps?: boolean;
@@ -37,31 +46,27 @@ export interface Plot {
 const [WIDTH, HEIGHT] = [720, 400];
 const AREA = { left: 70, right: 690, top: 76, bottom: 340 };
 const TICKS = 5;
+/** Where the legend begins, and how wide its parts are: a character about so much. */
+const LEGEND = { left: 24, line: 24, gap: 26, character: 6.2 };
+
+/** How the second, third … series of a contender is dashed. */
+const DASHES = ["none", "7 4", "2 3", "10 3 2 3"];
 
 /** Light and dark by the reader's setting, on a page of its own colour: the page around it may follow another. */
 const STYLE = `
-  text { font: 12px system-ui, sans-serif; fill: #444 }
-  .title { font-size: 15px; font-weight: 600; fill: #111 }
-  .page { fill: #fff } .grid { stroke: #ddd } .bound { stroke: #b00; stroke-dasharray: 5 4 }
-  .s0 { color: #0969da } .s1 { color: #bc4c00 } .s2 { color: #1a7f37 } .s3 { color: #8250df } .s4 { color: #6e7781 }
-  .line { fill: none; stroke: currentColor; stroke-width: 2 } .dot { fill: currentColor } .bar { stroke: currentColor }
-  @media (prefers-color-scheme: dark) {
-    text { fill: #b1bac4 } .title { fill: #f0f6fc } .page { fill: #0d1117 } .grid { stroke: #30363d } .bound { stroke: #ff7b72 }
-    .s0 { color: #58a6ff } .s1 { color: #f0883e } .s2 { color: #56d364 } .s3 { color: #bc8cff } .s4 { color: #8b949e }
-  }`;
+  svg { ${paletteCss.light} }
+  @media (prefers-color-scheme: dark) { svg { ${paletteCss.dark} } }
+  text { font: 12px system-ui, sans-serif; fill: var(--muted) }
+  .title { font-size: 15px; font-weight: 600; fill: var(--text) }
+  .page { fill: var(--page) } .grid { stroke: var(--line) } .bound { stroke: var(--orphaned); stroke-dasharray: 5 4 }
+  .line, .bar { fill: none; stroke: currentColor; stroke-width: 1.75 } .dot { fill: currentColor }
+  .own .line { stroke-width: 3.5 } text.own { font-weight: 600; fill: var(--text) }`;
 
 const escapeXml = (text: string) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
-/** The step between ticks, 1, 2 or 5 times a power of ten, that makes some five of them. */
-const niceStep = (span: number): number => {
-  const rough = span / TICKS;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  return ([1, 2, 5].find((n) => n * power >= rough) ?? 10) * power;
-};
-
 const createScale = (axis: Axis, values: readonly number[], from: number, to: number) => {
   const highest = Math.max(...values);
-  const step = niceStep(axis.max ?? highest);
+  const step = niceStep(axis.max ?? highest, TICKS);
   const high = axis.max ?? (axis.log ? highest : Math.ceil(highest / step) * step);
   const low = axis.log ? Math.min(...values) : 0;
   const map = axis.log ? Math.log : (value: number) => value;
@@ -93,7 +98,18 @@ export const drawPlot = ({ title, x, y, bound, series }: Plot): string => {
     (tick) =>
       `<text x="${round(across.at(tick))}" y="${AREA.bottom + 20}" text-anchor="middle">${format(tick)}</text>`,
   );
-  const drawSeries = ({ points: own, steps }: Series, index: number) => {
+  const lookOf = ({ of = THIS }: Series, index: number) => {
+    const before = series.slice(0, index).filter(({ of: other = THIS }) => other === of).length;
+    return {
+      // The first one of this worker is what the plot is about.
+      name: of === THIS && before === 0 ? "own" : "other",
+      colour: `style="color: var(--series-${CONTENDERS[of]})"`,
+      dash: `stroke-dasharray="${DASHES[before % DASHES.length]}"`,
+    };
+  };
+  const drawSeries = (one: Series, index: number) => {
+    const { points: own, steps } = one;
+    const { name, colour, dash } = lookOf(one, index);
     const xy = own.map((point) => ({ ...point, px: round(across.at(point.x)), py: round(up.at(point.y)) }));
     const path = steps
       ? `M${xy[0]?.px ?? 0},${AREA.bottom}${xy.map(({ px, py }) => `H${px}V${py}`).join("")}`
@@ -104,11 +120,14 @@ export const drawPlot = ({ title, x, y, bound, series }: Plot): string => {
         : `<line class="bar" x1="${px}" x2="${px}" y1="${round(up.at(low))}" y2="${round(up.at(high))}"/>`,
     );
     const dots = steps ? [] : xy.map(({ px, py }) => `<circle class="dot" cx="${px}" cy="${py}" r="3.5"/>`);
-    return `<g class="s${index}" clip-path="url(#area)"><path class="line" d="${path}"/>${bars.join("")}${dots.join("")}</g>`;
+    return `<g class="${name}" ${colour} clip-path="url(#area)"><path class="line" ${dash} d="${path}"/>${bars.join("")}${dots.join("")}</g>`;
   };
-  const legend = series.map(({ name }, index) => {
-    const at = round(AREA.left + (index * (AREA.right - AREA.left)) / series.length);
-    return `<g class="s${index}"><circle class="dot" cx="${at}" cy="48" r="5"/></g><text x="${at}" dx="11" y="52">${escapeXml(name)}</text>`;
+  let free = LEGEND.left;
+  const legend = series.map((one, index) => {
+    const { name, colour, dash } = lookOf(one, index);
+    const at = free;
+    free += LEGEND.line + LEGEND.gap + one.name.length * LEGEND.character;
+    return `<g class="${name}" ${colour}><path class="line" ${dash} d="M${round(at)},48h${LEGEND.line}"/></g><text class="${name}" x="${round(at + LEGEND.line + 7)}" y="52">${escapeXml(one.name)}</text>`;
   });
   const limit = bound
     ? `<line class="bound" x1="${round(across.at(bound.x))}" x2="${round(across.at(bound.x))}" y1="${AREA.top}" y2="${AREA.bottom}"/><text x="${round(across.at(bound.x) - 6)}" y="${AREA.bottom - 8}" text-anchor="end">${escapeXml(bound.label)}</text>`
@@ -125,7 +144,7 @@ ${xTicks.join("\n")}
 <text x="${(AREA.left + AREA.right) / 2}" y="${HEIGHT - 14}" text-anchor="middle">${escapeXml(x.label)}</text>
 <text transform="translate(18 ${(AREA.top + AREA.bottom) / 2}) rotate(-90)" text-anchor="middle">${escapeXml(y.label)}</text>
 ${limit}
-${series.map(drawSeries).join("\n")}
+${series.map(drawSeries).reverse().join("\n")}
 </svg>
 `;
 };

@@ -62,7 +62,11 @@ const sound = new Map([
   ["src/resonate/leases.ts", `import {\n  AsyncHeartbeat,\n  type Logger,\n} from "@resonatehq/sdk";`],
   ["src/support/retry.ts", `import { setTimeout } from "node:timers/promises";`],
   ["src/stack/stack.ts", `import { retry } from "../support/retry.ts";`],
-  ["src/demo/demo.ts", `import { stack } from "../stack/stack.ts";\nexport * from "../worker/step.ts";`],
+  ["src/timeline/lane.ts", `import { retry } from "../support/retry.ts";`],
+  [
+    "src/demo/demo.ts",
+    `import { stack } from "../stack/stack.ts";\nimport "../timeline/lane.ts";\nexport * from "../worker/step.ts";`,
+  ],
 ]);
 
 test("a sound house is found sound", () => {
@@ -110,6 +114,8 @@ const broken: readonly [path: string, line: string, fault: RegExp][] = [
   ["src/jobs/a/steps.ts", `import { x } from "../b/steps.ts";`, /jobs may import/],
   ["src/jobs/a/steps.ts", `import { x } from "../load-job.ts";`, /jobs may import/],
   ["src/stack/stack.ts", `import { x } from "../demo/demo.ts";`, /stack may import support$/],
+  ["src/timeline/lane.ts", `import { x } from "../worker/step.ts";`, /timeline may import support$/],
+  ["src/worker/step.ts", `import { x } from "../timeline/lane.ts";`, /worker may import/],
   ["src/demo/demo.ts", `import "../bin/start.ts";`, /demo may import/],
   ["src/support/retry.ts", `import { x } from "../../test/helpers/x.ts";`, /not part of src$/],
   ["src/support/retry.ts", `import { x } from "./missing.ts";`, /no such file$/],

@@ -80,8 +80,9 @@ const run = async ({ quick, signal, onProgress }: Run) => {
   const [ours, plain, bare] = [spread("ours", JUDGED), spread("plain", 1), spread("bare", JUDGED)];
   const timesPlain = ours.median / plain.median;
   const shareOfBare = ours.median / bare.median;
-  const seriesOf = (contestant: Contestant, name: string) => ({
+  const seriesOf = <const Of>(contestant: Contestant, name: string, of: Of) => ({
     name,
+    of,
     points: CONCURRENCIES.map((x) => {
       const { median, min, max } = spread(contestant, x);
       return { x, y: median, low: min, high: max };
@@ -130,11 +131,12 @@ const run = async ({ quick, signal, onProgress }: Run) => {
         x: { label: "dispatches at once", log: true, ticks: CONCURRENCIES },
         y: { label: "messages per second" },
         series: [
-          seriesOf("bare", "bare, SDK's client"),
-          seriesOf("ours", "this worker"),
-          seriesOf("lean", "bare, worker's client"),
+          seriesOf("ours", "this worker", "this worker"),
+          seriesOf("lean", "bare, worker's client", "bare with the worker's client"),
+          seriesOf("bare", "bare, SDK's client", "bare"),
           {
             name: "plain eachMessage",
+            of: "plain" as const,
             points: CONCURRENCIES.map((x) => ({ x, y: plain.median })),
           },
         ],

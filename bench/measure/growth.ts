@@ -122,7 +122,7 @@ const run = async ({ quick, signal, onProgress }: Run) => {
         x: { label: "batches a record", log: true, ticks: [10, 100, 1000, 5000] },
         y: { label: "requests per batch", max: 30 },
         series: [
-          { name: "plain loop", points: plain.map(toPoint) },
+          { name: "plain loop", of: "plain" as const, points: plain.map(toPoint) },
           ...ours.map(({ segment: own, counts: row }) => ({
             name: `segments of ${own}`,
             points: row.map(toPoint),

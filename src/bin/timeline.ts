@@ -8,7 +8,8 @@ import { TIMELINE_HELP, TIMELINE_OPTIONS, writeTimeline } from "../timeline/writ
 const HELP = `npm run timeline -- <file …> [--timeline <file> --trace <file>]
 
 Draws what workers did: a lane a record over time. The files are what workers started with EVENTS_FILE=<file> have
-written; all workers of a machine may share one. Without an option it writes timeline.html.
+written, or logs that hold it among other lines (EVENTS_FILE=/dev/stdout npm start >> worker.log). All workers of a
+machine may share one. Without an option it writes timeline.html.
 
 ${TIMELINE_HELP}`;
 

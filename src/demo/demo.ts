@@ -1,4 +1,3 @@
-import { appendFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,7 +8,7 @@ import type { SeededRecord } from "../jobs/deletion/seed.ts";
 import { createKafka } from "../kafka/client.ts";
 import { startStack } from "../stack/stack.ts";
 import { silentLog } from "../support/log.ts";
-import { type Deed, deedLine } from "../timeline/event-line.ts";
+import { tellDeed } from "../timeline/event-line.ts";
 import { openEventTail } from "../timeline/event-tail.ts";
 import { createTimeline, type Timeline, workerLabel } from "../timeline/timeline.ts";
 import { seed } from "../worker/seed.ts";
@@ -74,7 +73,9 @@ export const runDemo = async (options: DemoOptions): Promise<boolean> => {
     EVENTS_FILE: join(folder, "events"),
     LEASE_TTL_MS: String(LEASE_TTL_MS),
     BATCH_PAUSE_MS: "300",
-    RETRY_DELAY_MS: "500",
+    SIMULATED_LATENCY_MS: "150",
+    SIMULATED_FAILURE_RATE: "0.15",
+    RETRY_DELAY_MS: "300",
   };
   const config = parseJobSettings(job, settings);
   const records = opened.use(await openRecords(config.RECORDS_DB, { worker: "demo" }));
@@ -87,11 +88,10 @@ export const runDemo = async (options: DemoOptions): Promise<boolean> => {
   view.note(`Broker at ${stack.kafkaBrokers}, Resonate server at ${stack.resonateUrl}`);
   view.note("Starting two workers …");
   const pids: number[] = [];
-  const tellOf = (deed: Deed) => appendFileSync(config.EVENTS_FILE, deedLine(deed));
   const start = () => {
     const worker = opened.use(spawnWorker(settings, { cwd: folder }));
     pids.push(worker.pid);
-    tellOf({ event: "worker.spawned", pid: worker.pid });
+    tellDeed(config.EVENTS_FILE, { event: "worker.spawned", pid: worker.pid });
     view.note(`${workerLabel(pids.length - 1)} is process ${worker.pid}`);
     return worker;
   };
@@ -107,12 +107,13 @@ export const runDemo = async (options: DemoOptions): Promise<boolean> => {
     onKill: ({ worker, target, point }) => {
       const number = numberOf(worker);
       workers[number]?.kill("SIGKILL");
-      tellOf({ event: "worker.struck", pid: pids[number] ?? 0, kind: "SIGKILL" });
+      tellDeed(config.EVENTS_FILE, { event: "worker.struck", pid: pids[number] ?? 0, kind: "SIGKILL" });
       const batch = `batch ${batchOf(target.key)} of ${shortOf(target.recordId)}`;
       const when =
         point === "begin" ? "has begun, nothing is deleted" : "is deleted, its checkpoint is not written";
       view.note(`kill -9 ${workerLabel(number)}: ${batch} ${when}`, true);
-      if (kills.struck.length < options.kills.length) workers.push(start());
+      // A demo that ends meanwhile would leave its process behind.
+      if (kills.struck.length < options.kills.length && !opened.disposed) workers.push(start());
     },
   });
   proxy.onRequest = kills.onRequest;

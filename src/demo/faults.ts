@@ -1,6 +1,8 @@
 import { setTimeout } from "node:timers/promises";
+import { tellDeed } from "../timeline/event-line.ts";
 import type { RunningStep, RunningSteps } from "./running-steps.ts";
 import { type SilentProxy, startSilentUrlProxy } from "./silent-proxy.ts";
+import type { WorkerEnd } from "./verdict.ts";
 import { spawnWorker, type WorkerProcess } from "./worker-process.ts";
 
 export interface FaultOptions {
@@ -19,12 +21,6 @@ export interface FaultOptions {
   /** Locks the row store for a while. */
   readonly lockStore: () => void;
   readonly steps: RunningSteps;
-}
-
-/** How a worker process ended. */
-interface WorkerEnd {
-  readonly exit: number | NodeJS.Signals;
-  readonly lastLine: string;
 }
 
 /** Worker processes, and what befalls them. */
@@ -91,6 +87,7 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
   const start = async () => {
     const proxy = await startSilentUrlProxy(resonateUrl);
     const worker = spawnWorker({ ...settings, RESONATE_URL: proxy.url }, { cwd });
+    tellDeed(settings.EVENTS_FILE, { event: "worker.spawned", pid: worker.pid });
     proxies.set(worker, proxy);
     everyone.add(worker);
     running.add(worker);
@@ -136,6 +133,7 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
 
   const strikeWorker = (worker: WorkerProcess, kind: Kind) => {
     counts[kind] += 1;
+    tellDeed(settings.EVENTS_FILE, { event: "worker.struck", pid: worker.pid, kind });
     const proxy = proxies.get(worker);
     if (kind === "SIGKILL" || kind === "SIGTERM") replace(worker, kind);
     else if (kind === "silence")

@@ -36,7 +36,7 @@ export const startNeighbour = async ({
 }: NeighbourOptions): Promise<Neighbour> => {
   await using opened = new AsyncDisposableStack();
   const own = Object.fromEntries(OWN.map((name) => [name, `${settings[name]}-2`]));
-  const env = { ...settings, ...own, RECORDS_DB: join(folder, "neighbour.db") };
+  const env = { ...settings, ...own, RECORDS_DB: join(folder, "neighbour.db"), EVENTS_FILE: "" };
   const config = parseJobSettings(job, env);
   await ensureTopics(kafka, config);
   const store = opened.use(await openRecords(config.RECORDS_DB, { worker: "soak" }));

@@ -98,6 +98,24 @@ export const judgeRepeats = (
   };
 };
 
+/** How a worker process ended that was asked to stop. */
+export interface WorkerEnd {
+  readonly exit: number | NodeJS.Signals;
+  readonly lastLine: string;
+}
+
+/** Judges stops: each worker must have ended by itself. */
+export const judgeStops = (ends: readonly WorkerEnd[]): Finding => {
+  // One that was asked before its first line had not begun: Node itself ends it, by the signal.
+  const failed = ends.filter(({ exit, lastLine }) => exit !== 0 && !(exit === "SIGTERM" && lastLine === ""));
+  const lines = failed.map(({ lastLine }) => lastLine).join(" ");
+  return {
+    claim: "every worker that was asked to stop did",
+    holds: failed.length === 0,
+    seen: `${ends.length} asked, ${failed.length} did not end with exit code 0 ${lines}`,
+  };
+};
+
 export const printFindings = (findings: readonly Finding[], print: (line: string) => void): void => {
   print("");
   for (const { claim, holds, seen } of findings) {

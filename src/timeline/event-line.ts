@@ -1,3 +1,4 @@
+import { appendFileSync } from "node:fs";
 import { hostname } from "node:os";
 
 /** A line of an event file, or of a log that has the same fields: who told what, and when. */
@@ -15,13 +16,15 @@ export interface EventLine {
 }
 
 /** A worker process is started, and something befalls one; `kind` is a signal or another short name. */
-export type Deed =
+type Deed =
   | { readonly event: "worker.spawned"; readonly pid: number }
   | { readonly event: "worker.struck"; readonly pid: number; readonly kind: string };
 
-/** What is done to a worker, as a line of an event file. */
-export const deedLine = (deed: Deed): string =>
-  `${JSON.stringify({ time: Date.now(), hostname: hostname(), ...deed })}\n`;
+/** Writes what is done to a worker among the events that workers keep; an empty path, or none, keeps nothing. */
+export const tellDeed = (path: string | undefined, deed: Deed): void => {
+  if (!path) return;
+  appendFileSync(path, `${JSON.stringify({ time: Date.now(), hostname: hostname(), ...deed })}\n`);
+};
 
 /** Reads a line; `undefined` where it is no event, such as another line of a log. */
 export const parseEventLine = (line: string): EventLine | undefined => {

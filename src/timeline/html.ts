@@ -4,7 +4,7 @@ import { paletteCss } from "./palette.ts";
 import { type Timeline, workerLabel } from "./timeline.ts";
 
 /** The page's modules: each one stands behind those that it imports. */
-const MODULES = ["ticks", "data", "view", "overview", "draw", "controls", "main"];
+const MODULES = ["ticks", "data", "view", "scale", "overview", "axis", "lanes", "dom", "controls", "main"];
 
 const readPage = (name: string) => readFileSync(new URL(`./page/${name}`, import.meta.url), "utf8");
 
@@ -32,11 +32,13 @@ const toScript = (data: unknown) => JSON.stringify(data).replaceAll("<", "\\u003
 export const callOf = (key: string | undefined): string => /\/(\d+)$/.exec(key ?? "")?.[1] ?? "";
 
 /** What page/data.js reads: lists in place of objects, and each name once. */
-const toData = ({ workers, lanes, strikes, takeovers, from, to }: Timeline) => {
+const toData = ({ workers, lanes, strikes, takeovers, to }: Timeline) => {
   const names = [""];
   const numbers = new Map([["", 0]]);
   const numberOf = (name = "") => numbers.getOrInsertComputed(name, () => names.push(name) - 1);
-  const since = Math.min(from, ...[...lanes.values()].map(({ spans }) => spans[0]?.from ?? from));
+  // What comes before the first record is the start of the workers.
+  const begun = [...lanes.values()].flatMap(({ spans }) => spans[0]?.from ?? []);
+  const since = begun.reduce((first, own) => Math.min(first, own), strikes[0]?.at ?? to);
   const toSpan = ({ state, from: begin, to: end, worker = -1, ...own }: Span) => [
     numberOf(state),
     begin - since,

@@ -1,6 +1,6 @@
 import type { EventLine } from "./event-line.ts";
 
-/** What a record does: waits for a worker or for room, runs a step, waits for the next try of one, sleeps, or is without a worker. */
+/** What a record does: waits for a worker, for room or for its checkpoint, runs a step, waits for the next try of one, sleeps, or is without a worker. */
 export type State = "queued" | "running" | "retrying" | "asleep" | "orphaned";
 
 /** How a step's run ended; `cut`: its worker died or froze. */
@@ -115,7 +115,9 @@ export const createLane = (id: string): Lane => {
     }
     if (event === "step.ended") {
       const end = current?.end ?? (line.text("result") === "failed" ? "failed" : "done");
-      return close(at, { end, error });
+      close(at, { end, error });
+      // Until its checkpoint is written it is this worker's.
+      return enter("queued", at, { worker });
     }
     if (event === "execution.suspended" && executionId === (execution ?? executionId)) {
       enter("asleep", at);

@@ -25,7 +25,7 @@ export interface Takeover {
   readonly by: number;
   readonly step: string;
   readonly key: string;
-  /** Milliseconds since what befell the other worker, or since it was last heard of. */
+  /** Milliseconds since the record was left: since what befell the other worker, or since that was last heard of. */
   readonly gapMs: number;
 }
 
@@ -51,6 +51,8 @@ export const workerLabel = (worker: number): string => {
   return `worker ${letter}${worker < 26 ? "" : Math.floor(worker / 26) + 1}`;
 };
 
+/** What is told of one thing by several events is told within so many milliseconds. */
+const SAME_MS = 100;
 /** Signals that end a worker at once. */
 const DEADLY = "SIGKILL";
 
@@ -82,8 +84,12 @@ export const createTimeline = (): Timeline => {
     const known = numbers.get(name) ?? workers.findLastIndex((worker) => worker.pid === pid);
     const other = known >= 0 ? known : numberOf(name, pid, name);
     if (lastStrike(other) === undefined) strike(other, lostAt(other), "lost");
+    // The last one to have it may have been another than the one that first began the step.
+    const cut = laneOf(id).spans.findLast(({ state }) => state === "orphaned");
+    const isNew = cut !== undefined && line.time - cut.to < SAME_MS;
+    const [left = other, since] = isNew ? [cut.worker, cut.from] : [other, lostAt(other)];
     const [step = "", key = ""] = [line.text("step"), line.text("key")];
-    takeovers.push({ at: line.time, id, from: other, by, step, key, gapMs: line.time - lostAt(other) });
+    takeovers.push({ at: line.time, id, from: left, by, step, key, gapMs: line.time - since });
   };
 
   const add = (line: EventLine) => {

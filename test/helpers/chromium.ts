@@ -1,24 +1,10 @@
-import { existsSync } from "node:fs";
 import type { TestContext } from "node:test";
-import { type Page, chromium as playwright } from "playwright-core";
-
-const CANDIDATES = [
-  process.env.CHROMIUM_PATH ?? "",
-  "/usr/bin/chromium",
-  "/usr/bin/chromium-browser",
-  "/usr/bin/google-chrome",
-];
-
-/** The browser of this machine, if there is one. */
-export const chromium = CANDIDATES.find((path) => path !== "" && existsSync(path));
+import type { Page } from "playwright-core";
+import { startBrowser } from "../../bench/browser.ts";
 
 /** Opens a file in a browser of its own; an error or a request of the page fails the test. */
 export const openPage = async (t: TestContext, path: string): Promise<Page> => {
-  const browser = await playwright.launch({
-    executablePath: chromium ?? "",
-    // Root has no sandbox, and a container little shared memory.
-    args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
-  });
+  const browser = await startBrowser();
   t.after(() => browser.close());
   const page = await browser.newPage();
   const faults: string[] = [];

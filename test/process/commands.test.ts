@@ -19,7 +19,8 @@ import { beginBrokerOutage, beginServerOutage } from "../helpers/outage.ts";
 import { type Env, linesWith, until, within } from "../helpers/scene.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-const COMMANDS = Object.keys(manifest.scripts).filter((name) => name !== "test" && name !== "check");
+const SCRIPTS: Readonly<Record<string, string>> = manifest.scripts;
+const COMMANDS = Object.keys(SCRIPTS).filter((name) => name !== "test" && name !== "check");
 
 const makeFolder = async (t: TestContext) => {
   const folder = await mkdtemp(join(tmpdir(), "commands-"));
@@ -27,13 +28,13 @@ const makeFolder = async (t: TestContext) => {
   return folder;
 };
 
-/** A command of src/bin at work. */
+/** A command of package.json at work. */
 const spawnCommand = (
   t: TestContext,
   name: string,
   { args = [], env = {}, cwd = ROOT }: { args?: readonly string[]; env?: Env; cwd?: string } = {},
 ) => {
-  const entry = name === "bench" ? "bench/run.ts" : `src/bin/${name}.ts`;
+  const entry = SCRIPTS[name]?.split(" ").at(-1) ?? "";
   const child = spawn(process.execPath, [join(ROOT, entry), ...args], {
     cwd,
     env: { ...process.env, ...env },

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite, type TestContext, test } from "node:test";
@@ -14,7 +14,10 @@ const startDemo = async (t: TestContext) => {
   const folder = await mkdtemp(join(tmpdir(), "demo-test-"));
   t.after(() => rm(folder, { recursive: true, force: true }));
   // What the demo makes in the folder of temporary files, it makes here.
-  const child = spawn(process.execPath, [DEMO, "-n", "8"], {
+  const pictures = await mkdtemp(join(tmpdir(), "demo-test-"));
+  t.after(() => rm(pictures, { recursive: true, force: true }));
+  const timeline = join(pictures, "timeline.html");
+  const child = spawn(process.execPath, [DEMO, "-n", "8", "--timeline", timeline], {
     env: { ...process.env, TMPDIR: folder },
     cwd: folder,
   });
@@ -22,7 +25,7 @@ const startDemo = async (t: TestContext) => {
   const output: string[] = [];
   child.stdout.on("data", (chunk) => output.push(String(chunk)));
   child.stderr.on("data", (chunk) => output.push(String(chunk)));
-  return { child, text: () => output.join(""), ended: once(child, "close"), folder };
+  return { child, text: () => output.join(""), ended: once(child, "close"), folder, timeline };
 };
 
 const isAlive = (pid: number) => {
@@ -53,6 +56,9 @@ suite("the demo", { concurrency: 2 }, () => {
     assert.match(demo.text(), /ok {3}killed between a batch's effect .*: [1-9] answered from the ledger/);
     assert.match(demo.text(), /every record is completed: 8 of 8/);
     assert.doesNotMatch(demo.text(), /FAIL/);
+    const page = await readFile(demo.timeline, "utf8");
+    const { lanes, strikes, workers } = JSON.parse(/id="data">(.*?)<\/script>/s.exec(page)?.[1] ?? "");
+    assert.deepEqual([lanes.length, strikes.length, workers.length], [8, 2, 3]);
     assert.deepEqual(await readdir(demo.folder), []);
     assert.equal(workerPids(demo.text()).length, 3);
     await until("the workers' end", () => !workerPids(demo.text()).some(isAlive));

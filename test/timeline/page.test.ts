@@ -4,10 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite, type TestContext, test } from "node:test";
 import type { Page } from "playwright-core";
+import { chromium } from "../../bench/browser.ts";
 import type { EventLine } from "../../src/timeline/event-line.ts";
 import { toHtml } from "../../src/timeline/html.ts";
 import { createTimeline } from "../../src/timeline/timeline.ts";
-import { chromium, openPage } from "../helpers/chromium.ts";
+import { openPage } from "../helpers/chromium.ts";
 import { event, takeoverEvents } from "./event-lines.ts";
 
 const skip = chromium === undefined ? "no Chromium here: apt-get install chromium, or CHROMIUM_PATH" : false;

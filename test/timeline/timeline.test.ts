@@ -1,6 +1,10 @@
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
-import { deedLine, parseEventLine } from "../../src/timeline/event-line.ts";
+import { parseEventLine, tellDeed } from "../../src/timeline/event-line.ts";
+import { openEventTail } from "../../src/timeline/event-tail.ts";
 import { createTimeline } from "../../src/timeline/timeline.ts";
 import { event, takeoverEvents } from "./event-lines.ts";
 
@@ -18,10 +22,12 @@ test("a record is queued, runs, sleeps, is due, and goes on elsewhere", () => {
     ["queued", 50, 100, undefined, undefined],
     ["queued", 100, 110, 0, undefined],
     ["running", 110, 150, 0, "done"],
+    ["queued", 150, 160, 0, undefined],
     ["asleep", 160, 400, undefined, undefined],
     ["queued", 400, 450, undefined, undefined],
     ["queued", 450, 455, 1, undefined],
     ["running", 455, 480, 1, "done"],
+    ["queued", 480, 490, 1, undefined],
   ]);
   assert.equal(timeline.lanes.get("a")?.outcome, "finished");
   assert.equal(timeline.isOver, false);
@@ -37,6 +43,7 @@ test("a kill cuts the step that runs; its takeover has the measured gap, and the
     ["orphaned", 300, 600, 0, undefined],
     ["queued", 600, 610, 1, undefined],
     ["running", 610, 621, 1, "answered"],
+    ["queued", 621, Number.POSITIVE_INFINITY, 1, undefined],
   ]);
   assert.deepEqual(timeline.strikes, [{ at: 300, worker: 0, kind: "SIGKILL" }]);
   const [takeover] = timeline.takeovers;
@@ -54,6 +61,29 @@ test("where nobody told of the kill, the gap counts from when the worker was las
     ["running", 240, 240, 0, "cut"],
     ["orphaned", 240, 600, 0, undefined],
   ]);
+});
+
+test("a second takeover counts from the second loss, though the first worker had begun the step", () => {
+  const again = {
+    id: "b",
+    executionId: "b",
+    from: "1-aa",
+    step: "deleteBatch",
+    key: "deletion/b/deleteBatch/0",
+  };
+  const timeline = read([
+    ...takeoverEvents().filter(({ time }) => time <= 610),
+    event(700, 2, "worker.struck", { kind: "SIGKILL" }),
+    event(900, 3, "execution.resumed", { id: "b", executionId: "b", lease: 3 }),
+    event(901, 3, "execution.taken-over", again),
+  ]);
+  assert.deepEqual(
+    timeline.takeovers.map(({ from, by, gapMs }) => [from, by, gapMs]),
+    [
+      [0, 1, 300],
+      [1, 2, 201],
+    ],
+  );
 });
 
 test("a worker that died before it was ready is known by its process id", () => {
@@ -97,7 +127,7 @@ test("a later piece of a long record is the same lane, and the piece before it, 
   ]);
   assert.deepEqual(
     timeline.lanes.get("a")?.spans.map(({ state }) => state),
-    ["queued", "queued", "running"],
+    ["queued", "queued", "running", "queued"],
   );
   assert.equal(timeline.lanes.get("a")?.outcome, undefined);
 });
@@ -114,9 +144,15 @@ test("a line that is no event is none; a fault is one", () => {
   ]) {
     assert.equal(parseEventLine(line), undefined, line);
   }
-  const fault = parseEventLine(deedLine({ event: "worker.struck", pid: 7, kind: "SIGKILL" }));
-  assert.deepEqual(
-    [fault?.event, fault?.pid, fault?.text("kind"), fault?.number("kind")],
-    ["worker.struck", 7, "SIGKILL", undefined],
-  );
+});
+
+test("what is done to a worker is written among the events", (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "deeds-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const path = join(folder, "events");
+  using tail = openEventTail(path);
+  tellDeed(path, { event: "worker.struck", pid: 7, kind: "SIGKILL" });
+  tellDeed("", { event: "worker.spawned", pid: 8 });
+  const [deed, ...rest] = tail.read();
+  assert.deepEqual([deed?.event, deed?.pid, deed?.text("kind"), rest], ["worker.struck", 7, "SIGKILL", []]);
 });

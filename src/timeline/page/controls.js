@@ -1,15 +1,9 @@
 import { formatMs, STATE_NAMES, STATES } from "./data.js";
-import { HEIGHTS } from "./draw.js";
+import { byId } from "./dom.js";
+import { HEIGHTS } from "./scale.js";
 
 /** @import { Data } from "./data.js" */
 /** @import { View } from "./view.js" */
-
-/** The element with that id. @param {string} id @returns {HTMLElement} */
-export const byId = (id) => {
-  const element = document.getElementById(id);
-  if (element === null) throw new Error(`expected an element #${id}`);
-  return element;
-};
 
 /**
  * A button for each choice: a click takes it in or out, a double click leaves it alone.

@@ -6,7 +6,8 @@
  * @typedef {{ id: string, outcome: string, spans: Span[], takeovers: Takeover[] }} Lane
  * @typedef {{ label: string, name: string }} Worker
  * @typedef {{ at: number, worker: number, kind: string }} Strike
- * @typedef {{ startedAt: number, duration: number, workers: Worker[], strikes: Strike[], lanes: Lane[] }} Data
+ * @typedef {{ startedAt: number, duration: number, workers: Worker[], strikes: Strike[], lanes: Lane[],
+ *   prefix: string }} Data `prefix` is what all record ids begin with
  */
 
 export const STATES = /** @type {const} */ (["running", "retrying", "orphaned", "asleep", "queued"]);
@@ -21,6 +22,7 @@ export const readData = (json) => {
   const { names, lanes, ...rest } = JSON.parse(json);
   return {
     ...rest,
+    prefix: commonPrefix(lanes.map((/** @type {[string]} */ [id]) => id)),
     lanes: lanes.map((/** @type {any} */ [id, outcome, spans, takeovers]) => ({
       id,
       outcome,
@@ -38,6 +40,13 @@ export const readData = (json) => {
       })),
     })),
   };
+};
+
+/** What all texts begin with. @param {string[]} texts */
+const commonPrefix = ([first = "", ...others]) => {
+  let length = others.length > 0 ? first.length : 0;
+  for (const text of others) while (!text.startsWith(first.slice(0, length))) length -= 1;
+  return first.slice(0, length);
 };
 
 /** @param {number} ms */

@@ -1,7 +1,10 @@
-import { addControls, byId } from "./controls.js";
+import { drawOverview } from "./axis.js";
+import { addControls } from "./controls.js";
 import { describeSpan, readData } from "./data.js";
-import { AXIS, drawLanes, drawOverview, GUTTER, LANE, readColours, scaleOf } from "./draw.js";
+import { byId, canvasOf, onDrag } from "./dom.js";
+import { drawLanes } from "./lanes.js";
 import { countOverTime } from "./overview.js";
+import { AXIS, GUTTER, LANE, RIGHT, readColours, scaleOf } from "./scale.js";
 import { createView } from "./view.js";
 
 /** @import { Lane, Span } from "./data.js" */
@@ -22,24 +25,6 @@ let hovered;
 const scroll = byId("scroll");
 const detail = byId("detail");
 
-/** A canvas with its context, as sharp as the screen. @param {string} id */
-const canvasOf = (id) => {
-  const canvas = byId(id);
-  if (!(canvas instanceof HTMLCanvasElement)) throw new Error(`expected a canvas #${id}`);
-  const context = canvas.getContext("2d");
-  if (context === null) throw new Error("expected a canvas that can be drawn on");
-  const fit = (/** @type {number} */ width, /** @type {number} */ height) => {
-    const ratio = devicePixelRatio;
-    if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
-      canvas.width = Math.round(width * ratio);
-      canvas.height = Math.round(height * ratio);
-      canvas.style.height = `${height}px`;
-    }
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    return { width, height };
-  };
-  return { canvas, context, fit };
-};
 const lanes = canvasOf("lanes");
 const overview = canvasOf("overview");
 
@@ -158,22 +143,12 @@ addEventListener("keydown", (event) => {
   redraw();
 });
 
-/** Calls `move` with each movement of a pressed pointer. @param {HTMLElement} element @param {(event: PointerEvent, startX: number) => void} move */
-const onDrag = (element, move) => {
-  element.addEventListener("pointerdown", (down) => {
-    element.setPointerCapture(down.pointerId);
-    const follow = (/** @type {PointerEvent} */ event) => move(event, down.offsetX);
-    element.addEventListener("pointermove", follow);
-    const stop = () => element.removeEventListener("pointermove", follow);
-    element.addEventListener("pointerup", stop, { once: true });
-    element.addEventListener("pointercancel", stop, { once: true });
-  });
-};
 onDrag(overview.canvas, (event, startX) => {
-  const share = (/** @type {number} */ x) =>
-    ((x - GUTTER) / Math.max(1, scroll.clientWidth - GUTTER - 16)) * data.duration;
+  const { from: first, to: last } = view.whole;
+  const perPixel = (last - first) / Math.max(1, scroll.clientWidth - GUTTER - RIGHT);
+  const at = (/** @type {number} */ x) => first + (x - GUTTER) * perPixel;
   const [from, to] = [startX, event.offsetX].sort((a, b) => a - b);
-  view.show(share(from ?? 0), share(to ?? 0));
+  view.show(at(from ?? 0), at(to ?? 0));
   redraw();
 });
 onDrag(lanes.canvas, (event) => {

@@ -31,6 +31,8 @@ export const createView = (data) => {
   };
 
   return {
+    /** All the time there is. */
+    whole,
     workers,
     states,
     get from() {
