@@ -5,8 +5,11 @@ import { doneWithin } from "../../support/retry.ts";
 import type { MessageSource } from "../transport.ts";
 import type { Query } from "./database.ts";
 
-/** Between two looks for timers and messages, in milliseconds. */
-const POLL_MS = 50;
+/** Between two looks for timers and messages, in milliseconds: the longer nothing happens, the longer. */
+const MIN_POLL_MS = 50;
+const MAX_POLL_MS = 250;
+/** Of the time since something happened: a sleep is late by this share of it. */
+const POLL_SHARE = 0.25;
 /** Before the next look after one that failed, in milliseconds. */
 const RETRY_MS = 1000;
 /** Messages and timers at once. */
@@ -65,11 +68,13 @@ export interface PostgresMessagesOptions {
   /** Unique among all workers. */
   readonly pid: string;
   readonly logger: Logger;
+  /** When this worker last asked for something that may be followed by a message, as `performance.now` has it. */
+  readonly askedAt: () => number;
 }
 
 /** Fetches the executions that wait for this worker or its group, and drives the database's timers. */
 export const createPostgresMessages = (options: PostgresMessagesOptions): MessageSource => {
-  const { query, group, pid, logger } = options;
+  const { query, group, pid, logger, askedAt } = options;
   const callbacks: ((message: Message) => void)[] = [];
   const stopped = new AbortController();
   const { signal } = stopped;
@@ -87,10 +92,16 @@ export const createPostgresMessages = (options: PostgresMessagesOptions): Messag
       return;
     for (const callback of callbacks) callback(message);
   };
+  let foundAt = 0;
+  const pauseMs = () => {
+    const idleMs = performance.now() - Math.max(foundAt, askedAt());
+    return Math.min(MAX_POLL_MS, Math.max(MIN_POLL_MS, idleMs * POLL_SHARE));
+  };
   /** Says whether there may be more. */
   const look = async (): Promise<boolean> => {
     const ended = await query(TIMERS);
     const rows = await query<Row>(MESSAGES, [anycast, unicast]);
+    if (ended.length + rows.length > 0) foundAt = performance.now();
     for (const row of rows) deliver(row);
     return ended.length >= LIMIT || rows.length >= LIMIT;
   };
@@ -101,7 +112,7 @@ export const createPostgresMessages = (options: PostgresMessagesOptions): Messag
         const isMore = await look();
         if (isAway) messages.onReconnected();
         isAway = false;
-        if (!isMore) await setTimeout(POLL_MS, undefined, { signal });
+        if (!isMore) await setTimeout(pauseMs(), undefined, { signal });
       } catch (error) {
         if (signal.aborted) return;
         isAway = true;
