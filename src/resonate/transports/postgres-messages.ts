@@ -1,6 +1,7 @@
 import { setTimeout } from "node:timers/promises";
 import { isMessage, type Logger, type Message } from "@resonatehq/sdk";
 import { describe } from "../../support/errors.ts";
+import { sqlState } from "../../support/postgres.ts";
 import { doneWithin } from "../../support/retry.ts";
 import type { MessageSource } from "../transport.ts";
 import type { Query } from "./database.ts";
@@ -56,6 +57,15 @@ UNION ALL SELECT task_id, version, NULL FROM resonate.dequeue_execute($2, ${LIMI
 UNION ALL SELECT NULL, NULL, jsonb_strip_nulls(promise) FROM resonate.dequeue_unblock($2, ${LIMIT})`,
 };
 
+/** SQLSTATEs of a lock that was waited for in vain. */
+const BUSY: ReadonlySet<string | undefined> = new Set(["55P03", "40P01"]);
+
+/** What is due is in the hands of a request, and ends with the next look. @throws any other error */
+const nothingIfBusy = (error: unknown): [] => {
+  if (BUSY.has(sqlState(error))) return [];
+  throw error;
+};
+
 interface Row {
   readonly id: string | null;
   readonly version: number | null;
@@ -99,7 +109,7 @@ export const createPostgresMessages = (options: PostgresMessagesOptions): Messag
   };
   /** Says whether there may be more. */
   const look = async (): Promise<boolean> => {
-    const ended = await query(TIMERS);
+    const ended = await query(TIMERS).catch(nothingIfBusy);
     const rows = await query<Row>(MESSAGES, [anycast, unicast]);
     if (ended.length + rows.length > 0) foundAt = performance.now();
     for (const row of rows) deliver(row);
