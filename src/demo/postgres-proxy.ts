@@ -59,8 +59,14 @@ export const startPostgresProxy = async (target: string): Promise<ResonateProxy 
   const clients = new Set<Socket>();
 
   const serve = (client: Socket) => {
-    const server = connect({ host: hostname, port: Number(targetPort || 5432), noDelay: true });
+    const server = connect({
+      host: hostname,
+      port: Number(targetPort || 5432),
+      noDelay: true,
+      allowHalfOpen: true,
+    });
     clients.add(client);
+    client.on("close", () => clients.delete(client));
     /** Statements whose answers are under way, in their order. */
     const asked: Request[][] = [];
     const statement: Message[] = [];
@@ -90,10 +96,9 @@ export const startPostgresProxy = async (target: string): Promise<ResonateProxy 
       let before = Promise.resolve();
       from.on("error", () => {});
       // What has come before the end is passed on, though it may be held: a worker dies, its request does not.
-      from.on("close", () => {
-        clients.delete(from);
-        void before.then(() => to.end());
-      });
+      const end = () => void before.then(() => to.end());
+      from.on("end", end);
+      from.on("close", end);
       from.on("data", (data: Buffer) => {
         before = before
           .then(async () => {
@@ -115,7 +120,7 @@ export const startPostgresProxy = async (target: string): Promise<ResonateProxy 
     });
   };
 
-  const server = createServer({ noDelay: true }, serve);
+  const server = createServer({ noDelay: true, allowHalfOpen: true }, serve);
   const listen = async (port: number) => {
     server.listen(port, "127.0.0.1");
     await once(server, "listening");

@@ -91,20 +91,19 @@ export const ensureTopic = (kafka: Kafka, topic: ITopicConfig): Promise<void> =>
     await createMissing(admin, [topic]);
   });
 
-/** How long a topic keeps a message at most, in milliseconds: `Infinity` where no time is set. */
-export const readRetention = (kafka: Kafka, topic: string): Promise<number> =>
-  withAdmin(kafka, async (admin) => {
-    const configNames = ["cleanup.policy", "retention.ms", "segment.ms"];
-    const { resources } = await admin.describeConfigs({
-      resources: [{ type: kafkajs.ConfigResourceTypes.TOPIC, name: topic, configNames }],
-      includeSynonyms: false,
-    });
-    return retentionOf(
-      Object.fromEntries(
-        (resources[0]?.configEntries ?? []).map(({ configName, configValue }) => [configName, configValue]),
-      ),
-    );
-  });
+/** How long a topic keeps a message at most, in milliseconds: `Infinity` where no time is set, or told. */
+export const readRetention = async (kafka: Kafka, topic: string): Promise<number> => {
+  const configNames = ["cleanup.policy", "retention.ms", "segment.ms"];
+  const resources = [{ type: kafkajs.ConfigResourceTypes.TOPIC, name: topic, configNames }];
+  const asked = withAdmin(kafka, (admin) => admin.describeConfigs({ resources, includeSynonyms: false }));
+  try {
+    const entries = (await asked).resources[0]?.configEntries ?? [];
+    return retentionOf(Object.fromEntries(entries.map((one) => [one.configName, one.configValue])));
+  } catch (error) {
+    if (error instanceof kafkajs.KafkaJSServerDoesNotSupportApiKey) return Number.POSITIVE_INFINITY;
+    throw error;
+  }
+};
 
 /**
  * The same, by the topic's settings. A broker deletes whole segments, by their newest message: the oldest one of a

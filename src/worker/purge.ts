@@ -81,5 +81,6 @@ export const purge = async ({ url, service, before, dryRun, signal }: PurgeOptio
       `RESONATE_URL: expected executions of ${service} alone in ${placeOf(url)}, got some of ${others.join(", ")}, whose messages may be kept for longer: give each service a database of its own`,
     ]);
   }
-  return dryRun ? finished.count() : finished.delete(signal);
+  // Not before that is done is the connection closed.
+  return await (dryRun ? finished.count() : finished.delete(signal));
 };

@@ -4,6 +4,7 @@ import { suite, type TestContext, test } from "node:test";
 import { spawnWorker } from "../../src/demo/worker-process.ts";
 import { requestHead } from "../../src/resonate/request.ts";
 import { HEADERS } from "../../src/worker/dead-letter.ts";
+import { ask } from "../helpers/ask.ts";
 import { type DeletionScene, setScene } from "../helpers/deletion-scene.ts";
 import { dispatchesOf } from "../helpers/dispatches.ts";
 import { follow } from "../helpers/protocol.ts";
@@ -35,7 +36,7 @@ const assertAllDone = async (scene: DeletionScene, ids: readonly string[]) => {
 };
 
 /** Makes a promise as another program would; gives back the status of the answer. */
-const createPromise = async ({ env }: Scene, id: string, target?: string): Promise<number> => {
+const createPromise = (scene: Scene, id: string, target?: string): Promise<number> => {
   const tags = { "resonate:origin": id, "resonate:branch": id, "resonate:parent": id };
   const call = Buffer.from(JSON.stringify({ func: "foo", args: [], version: 1 })).toString("base64");
   const data = {
@@ -44,9 +45,7 @@ const createPromise = async ({ env }: Scene, id: string, target?: string): Promi
     param: { headers: {}, data: call },
     tags: target === undefined ? tags : { ...tags, "resonate:target": target },
   };
-  const body = JSON.stringify({ kind: "promise.create", head: requestHead(), data });
-  const headers = { "content-type": "application/json" };
-  return (await fetch(env.RESONATE_URL ?? "", { method: "POST", headers, body })).status;
+  return ask(scene, { kind: "promise.create", head: requestHead(), data });
 };
 
 /** The promise ids under which dispatches asked for executions, each once, in order. */

@@ -9,7 +9,7 @@ import { suite, type TestContext, test } from "node:test";
 import { spawnWorker } from "../../src/demo/worker-process.ts";
 import { type Certificate, createAuthority, hasOpenssl } from "../helpers/certificates.ts";
 import { setScene } from "../helpers/deletion-scene.ts";
-import { until, within } from "../helpers/scene.ts";
+import { skipWithoutHttp, until, within } from "../helpers/scene.ts";
 
 const TOKEN = "s3cret-t0ken";
 const NEXT_TOKEN = "s3cret-next-t0ken";
@@ -52,7 +52,7 @@ const startFront = async (t: TestContext, target: string, certificate: Certifica
 };
 
 suite("secured Resonate server", {
-  skip: !hasOpenssl() && "no openssl here to make certificates",
+  skip: skipWithoutHttp || (!hasOpenssl() && "no openssl here to make certificates"),
   timeout: 120_000,
 }, () => {
   const makeFolder = async (t: TestContext) => {

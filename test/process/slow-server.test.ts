@@ -10,7 +10,7 @@ import { startForgetfulProxy } from "../helpers/forgetful-proxy.ts";
 import { startHttpProxy } from "../helpers/http-proxy.ts";
 import { effectsOnce, jobs } from "../helpers/job-scene.ts";
 import { follow } from "../helpers/protocol.ts";
-import { linesWith, until } from "../helpers/scene.ts";
+import { linesWith, skipWithoutHttp, until } from "../helpers/scene.ts";
 
 const external = findExternalStack(process.env);
 const keepsState = external !== undefined && "only the embedded server can be replaced by an empty one";
@@ -24,7 +24,7 @@ const SLOW_RECORDS = Number(process.env.MEASURE_RECORDS ?? 200);
 /** Of what is possible. With few records the first and the last second weigh more. */
 const LEAST_SHARE = SLOW_RECORDS < 1000 ? 0.5 : 0.7;
 
-suite("slow server", { concurrency: 2, timeout: 240_000 }, () => {
+suite("slow server", { skip: skipWithoutHttp, concurrency: 2, timeout: 240_000 }, () => {
   test("mode 35: a server that answers late costs no lease, and little else than its time", async (t) => {
     const scene = await setScene(t, { LEASE_TTL_MS: "3000" });
     const slow = scene.resources.use(

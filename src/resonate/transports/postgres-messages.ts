@@ -1,12 +1,16 @@
 import { setTimeout } from "node:timers/promises";
 import { isMessage, type Logger, type Message } from "@resonatehq/sdk";
 import { describe } from "../../support/errors.ts";
+import { sqlState } from "../../support/postgres.ts";
 import { doneWithin } from "../../support/retry.ts";
 import type { MessageSource } from "../transport.ts";
 import type { Query } from "./database.ts";
 
-/** Between two looks for timers and messages, in milliseconds. */
-const POLL_MS = 50;
+/** Between two looks for timers and messages, in milliseconds: the longer nothing happens, the longer. */
+const MIN_POLL_MS = 50;
+const MAX_POLL_MS = 250;
+/** Of the time since something happened: a sleep is late by this share of it. */
+const POLL_SHARE = 0.25;
 /** Before the next look after one that failed, in milliseconds. */
 const RETRY_MS = 1000;
 /** Messages and timers at once. */
@@ -53,6 +57,15 @@ UNION ALL SELECT task_id, version, NULL FROM resonate.dequeue_execute($2, ${LIMI
 UNION ALL SELECT NULL, NULL, jsonb_strip_nulls(promise) FROM resonate.dequeue_unblock($2, ${LIMIT})`,
 };
 
+/** SQLSTATEs of a lock that was waited for in vain. */
+const BUSY: ReadonlySet<string | undefined> = new Set(["55P03", "40P01"]);
+
+/** What is due is in the hands of a request, and ends with the next look. @throws any other error */
+const nothingIfBusy = (error: unknown): [] => {
+  if (BUSY.has(sqlState(error))) return [];
+  throw error;
+};
+
 interface Row {
   readonly id: string | null;
   readonly version: number | null;
@@ -65,11 +78,13 @@ export interface PostgresMessagesOptions {
   /** Unique among all workers. */
   readonly pid: string;
   readonly logger: Logger;
+  /** When this worker last asked for something that may be followed by a message, as `performance.now` has it. */
+  readonly askedAt: () => number;
 }
 
 /** Fetches the executions that wait for this worker or its group, and drives the database's timers. */
 export const createPostgresMessages = (options: PostgresMessagesOptions): MessageSource => {
-  const { query, group, pid, logger } = options;
+  const { query, group, pid, logger, askedAt } = options;
   const callbacks: ((message: Message) => void)[] = [];
   const stopped = new AbortController();
   const { signal } = stopped;
@@ -87,10 +102,16 @@ export const createPostgresMessages = (options: PostgresMessagesOptions): Messag
       return;
     for (const callback of callbacks) callback(message);
   };
+  let foundAt = 0;
+  const pauseMs = () => {
+    const idleMs = performance.now() - Math.max(foundAt, askedAt());
+    return Math.min(MAX_POLL_MS, Math.max(MIN_POLL_MS, idleMs * POLL_SHARE));
+  };
   /** Says whether there may be more. */
   const look = async (): Promise<boolean> => {
-    const ended = await query(TIMERS);
+    const ended = await query(TIMERS).catch(nothingIfBusy);
     const rows = await query<Row>(MESSAGES, [anycast, unicast]);
+    if (ended.length + rows.length > 0) foundAt = performance.now();
     for (const row of rows) deliver(row);
     return ended.length >= LIMIT || rows.length >= LIMIT;
   };
@@ -101,7 +122,7 @@ export const createPostgresMessages = (options: PostgresMessagesOptions): Messag
         const isMore = await look();
         if (isAway) messages.onReconnected();
         isAway = false;
-        if (!isMore) await setTimeout(POLL_MS, undefined, { signal });
+        if (!isMore) await setTimeout(pauseMs(), undefined, { signal });
       } catch (error) {
         if (signal.aborted) return;
         isAway = true;

@@ -6,9 +6,14 @@ import { createPostgresSend } from "./postgres-send.ts";
 /** The executions in a database of Postgres, in the schema of resonatehq/resonate-pg, without a server between. */
 export const openPostgres = ({ access, group, pid, logger }: TransportOptions): Transport => {
   const { query, close } = openDatabase(access.url);
+  const send = createPostgresSend({ query, logger });
+  let askedAt = 0;
   return {
-    messages: createPostgresMessages({ query, group, pid, logger }),
-    send: createPostgresSend({ query, logger }),
+    messages: createPostgresMessages({ query, group, pid, logger, askedAt: () => askedAt }),
+    send: (request) => {
+      if (request.kind.startsWith("task.")) askedAt = performance.now();
+      return send(request);
+    },
     [Symbol.asyncDispose]: close,
   };
 };

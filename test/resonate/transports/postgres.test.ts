@@ -11,6 +11,7 @@ import { AccessError } from "../../../src/support/access-error.ts";
 import { createExecutions, skipExecutions } from "../../helpers/executions-postgres.ts";
 import { type Postgres, startPostgres } from "../../helpers/postgres.ts";
 import { accessTo, silent } from "../../helpers/unit-resonate.ts";
+import { eventually } from "../../stack/contract.ts";
 import { branchOf, connect, granted, promiseCreate, promiseSettle } from "../../stack/resonate-client.ts";
 import { testContract } from "../../stack/resonate-contract.ts";
 
@@ -84,6 +85,34 @@ const testRequests = (server: Postgres, url: string) => {
     await Promise.all(["beside-3", "beside-4"].map(async (id) => granted(await send(promiseCreate(id)))));
     await other.query("ROLLBACK");
     granted(await held);
+  });
+
+  test("an execution that somebody holds a lock on does not keep others from being woken", async (t) => {
+    const worker = await connect(t, url, "woken");
+    const tags = (id: string) => ({ ...branchOf(id), "resonate:timer": "true" });
+    for (const id of ["woken-1", "woken-2"]) {
+      granted(await worker.begin(id));
+      const timer = promiseCreate(`${id}:1`, { tags: tags(id), timeoutAt: Date.now() + 500 });
+      granted(await worker.fence(id, 1, timer));
+      assert.equal((await worker.suspend(id, 1, [`${id}:1`])).head.status, 200);
+    }
+    const other = await server.session(t, url);
+    await other.query("BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('woken-1:1', 0))");
+    await eventually("the one that is free is woken", () => worker.sent("woken-2").length === 1);
+    assert.deepEqual(worker.sent("woken-1"), []);
+    await other.query("ROLLBACK");
+    await eventually("the other one is woken, too", () => worker.sent("woken-1").length === 1);
+  });
+
+  test("a sleep has no task of its own, which would be sent to nobody", async (t) => {
+    const worker = await connect(t, url, "sleepers");
+    granted(await worker.begin("sleeper"));
+    const tags = { ...branchOf("sleeper"), "resonate:timer": "true", "resonate:target": "poll://any@timers" };
+    granted(await worker.fence("sleeper", 1, promiseCreate("sleeper:1", { tags })));
+    assert.deepEqual(
+      await server.query(url, "SELECT id FROM resonate.tasks WHERE starts_with(id, 'sleeper')"),
+      [{ id: "sleeper" }],
+    );
   });
 
   test("promises are found by state and tags, in the order of their ids, page by page", async (t) => {
