@@ -81,6 +81,9 @@ const drawLane = (
     parts.push(drawCell(last));
   }
   markUntil(Number.POSITIVE_INFINITY);
+  // Cut between two steps: there is no cell to show it.
+  if (lane?.current?.state === "orphaned" && lane.current.key === undefined)
+    parts.push(paint(["red", "bold"], "✗"));
   if (lane?.current?.state === "asleep") parts.push(paint("dim", "z"));
   const left = batches + 1 - cells.length;
   if (lane?.outcome === undefined && left > 0) parts.push(paint("dim", "·".repeat(left)));

@@ -48,6 +48,12 @@ test("a retry is seen, a cut step is, and what all wait for is said", () => {
   assert.match(cut, /worker A: 1 killed {3}B worker B: 2 batches/);
 });
 
+test("a record that was cut between two steps is seen, too", () => {
+  const state = stateOf(records(2), 150);
+  for (const line of takeoverEvents()) if (line.event === "worker.struck") state.timeline.add(line);
+  assert.match(drawLive(state, plain()), /^a A┃✗··/m);
+});
+
 test("25 records fit 80 × 24, more scroll, and no line is too long", () => {
   const notes = Array.from({ length: 5 }, () => "a note that is longer than the terminal ".repeat(3));
   for (const [count, columns, rows] of [
