@@ -13,9 +13,11 @@ export const parseAge = (text: string): number | undefined => {
     : undefined;
 };
 
-/** A time in days or hours, rounded up. */
-const showAge = (ms: number): string =>
-  ms >= UNITS.d ? `${Math.ceil(ms / UNITS.d)}d` : `${Math.ceil(ms / UNITS.h)}h`;
+/** The same time in the largest unit of which it is a whole number. */
+const showAge = (ms: number): string => {
+  const [unit, length] = Object.entries(UNITS).findLast(([, own]) => ms % own === 0) ?? ["s", UNITS.s];
+  return `${Math.ceil(ms / length)}${unit}`;
+};
 
 export interface Bound {
   /** At least so old a finished execution must be, in milliseconds. */
