@@ -75,7 +75,7 @@ export const runDemo = async (options: DemoOptions): Promise<boolean> => {
     BATCH_PAUSE_MS: "300",
     SIMULATED_LATENCY_MS: "150",
     SIMULATED_FAILURE_RATE: "0.15",
-    RETRY_DELAY_MS: "300",
+    RETRY_DELAY_MS: "150",
   };
   const config = parseJobSettings(job, settings);
   const records = opened.use(await openRecords(config.RECORDS_DB, { worker: "demo" }));
