@@ -6,16 +6,17 @@ import { watchLeases } from "../lease-watch.ts";
 import type { Measurement, Run } from "../measurement.ts";
 import { formatSpread, spreadOf } from "../statistics.ts";
 
-const LEASE_TTL_MS = 2000;
+/** As by default. */
+const LEASE_TTL_MS = 3000;
 const KILLS = 20;
 const STOPS = 10;
 const RECORDS = 40;
 const STEP_MS = 400;
 /** Between two strikes, so that all is as before. */
 const SETTLE_MS = 500;
-const KILL_LIMIT_MS = LEASE_TTL_MS + 1500;
-/** Of workers under one parent: with the lease of the defaults, which plays no part. */
-const PARENT = { workers: 3, leaseMs: 3000, limitMs: 500 };
+const KILL_LIMIT_MS = LEASE_TTL_MS + 1000;
+/** Of workers under one parent: the lease plays no part. */
+const PARENT = { workers: 3, limitMs: 500 };
 const STOP_LIMIT_MS = 1000;
 
 interface Strike {
@@ -92,7 +93,7 @@ const strikeRepeatedly = async (
 ): Promise<Takeover[]> => {
   await using lab = await openLab({
     settings: {
-      LEASE_TTL_MS: String(hasParent ? PARENT.leaseMs : LEASE_TTL_MS),
+      LEASE_TTL_MS: String(LEASE_TTL_MS),
       SESSION_TIMEOUT_MS: "6000",
       SHUTDOWN_GRACE_MS: String(graceMs),
       SIMULATED_LATENCY_MS: String(STEP_MS),
@@ -198,7 +199,7 @@ const run = async ({ quick, signal, onProgress }: Run) => {
         title: "Time until a survivor is at the dead worker's records",
         x: { label: "seconds after the signal" },
         y: { label: "share of takeovers, %", max: 100 },
-        bound: { x: KILL_LIMIT_MS / 1000, label: "lease + 1.5 s" },
+        bound: { x: KILL_LIMIT_MS / 1000, label: "lease + 1 s" },
         series: cases.map(({ what, takeovers }) => ({
           name: what,
           steps: true,
@@ -215,7 +216,7 @@ const run = async ({ quick, signal, onProgress }: Run) => {
 export const takeover: Measurement = {
   name: "takeover",
   title: "Takeover",
-  method: `Two workers share ${RECORDS} records with steps of ${STEP_MS} ms and a lease of ${LEASE_TTL_MS / 1000} s. The one with more steps in flight gets a signal, and a new worker starts. Measured is the time until the server gives a survivor the lease on a record whose step was in flight, which is when its step runs again there: first for one record, last for all of them. Under a parent there are ${PARENT.workers} workers, which it starts again, and a lease of ${PARENT.leaseMs / 1000} s. SIGTERM once with the default grace of 5 s, in which the steps end, and once with none.`,
+  method: `Two workers share ${RECORDS} records with steps of ${STEP_MS} ms and a lease of ${LEASE_TTL_MS / 1000} s. The one with more steps in flight gets a signal, and a new worker starts. Measured is the time until the server gives a survivor the lease on a record whose step was in flight, which is when its step runs again there: first for one record, last for all of them. Under a parent there are ${PARENT.workers} workers, which it starts again. SIGTERM once with the default grace of 5 s, in which the steps end, and once with none.`,
   seconds: 150,
   run,
 };
