@@ -88,7 +88,7 @@ export const createCheckpoints = (
   function* stop(what: string, recorded: PromiseRecord | undefined) {
     const was =
       recorded?.tags[KEY_TAG] ?? (recorded?.tags[TIMER_TAG] === "true" ? "a sleep" : "something else");
-    const order = `the workflow has come to ${what}, where ${was} is recorded`;
+    const order = `the workflow of ${messageId} has come to ${what}, where ${was} is recorded`;
     tell("execution.order-changed", { id: messageId, executionId: ctx.id, reason: order });
     const remedy = "give a changed workflow another version";
     yield* ctx.panic(true, `${order}: its order has changed under version ${ctx.info.version}; ${remedy}`);

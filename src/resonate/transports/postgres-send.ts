@@ -43,7 +43,7 @@ SELECT at::integer, jsonb_strip_nulls(resonate.resonate_rpc(request)) AS answer 
 const BRANCHES = {
   name: "branches",
   text: `
-SELECT branch_id AS id, jsonb_agg(jsonb_strip_nulls(resonate._promise_json(promises, now))) AS steps
+SELECT branch_id AS id, jsonb_agg(jsonb_strip_nulls(resonate._promise_json(promises, now)) ORDER BY created_at, id) AS steps
 FROM resonate.promises, (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now) AS clock
 WHERE branch_id = ANY ($1) AND id <> branch_id GROUP BY branch_id`,
 };
