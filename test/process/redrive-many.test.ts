@@ -211,7 +211,7 @@ test("mode 45: 20,000 old letters, each to be looked at, are found driven within
   const NODE_OPTIONS = `--import=data:text/javascript;base64,${Buffer.from(tell).toString("base64")}`;
   const { stdout, stderr, ms } = await runRedrive(scene, { args, settings: { NODE_OPTIONS } });
   assert.deepEqual(stdout, [summary(scene, 0)]);
-  const cpuMs = Number(/cpu (\d+)/.exec(stderr.at(-1) ?? "")?.[1]) / 1000;
+  const cpuMs = Number(/cpu (\d+)/.exec(stderr.join("\n"))?.[1]) / 1000;
   t.diagnostic(`${ms} ms, of which ${cpuMs} ms computing`);
   assert.ok(cpuMs <= 3000, `${cpuMs} ms`);
 });
