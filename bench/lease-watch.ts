@@ -1,4 +1,6 @@
 import type { Request } from "@resonatehq/sdk";
+import { watchRunningSteps } from "../src/demo/running-steps.ts";
+import type { Lab } from "./lab.ts";
 
 /** Told of each execution that a worker has taken up: the task's id, the worker, and who held it until then. */
 type OnTaken = (task: string, worker: string, before: string | undefined) => void;
@@ -58,4 +60,16 @@ export const watchLeases = (): LeaseWatch => {
     },
   };
   return watch;
+};
+
+/** Puts a proxy before the lab's server, and watches there who has which steps in flight and who holds which lease. */
+export const watchWork = async (lab: Lab) => {
+  const proxy = await lab.watchRequests();
+  const steps = watchRunningSteps();
+  const leases = watchLeases();
+  proxy.onAnswer = async (request, status) => {
+    await steps.onAnswer(request, status);
+    leases.onAnswer(request, status);
+  };
+  return { proxy, steps, leases };
 };

@@ -1,8 +1,7 @@
 import type { Admin } from "kafkajs";
-import { watchRunningSteps } from "../../src/demo/running-steps.ts";
 import { type Change, startSilentUrlProxy } from "../../src/demo/silent-proxy.ts";
 import { openLab, until } from "../lab.ts";
-import { watchLeases } from "../lease-watch.ts";
+import { watchWork } from "../lease-watch.ts";
 import type { Measurement, Run } from "../measurement.ts";
 import { format, formatSpread, spreadOf } from "../statistics.ts";
 
@@ -30,13 +29,7 @@ const loseHost = async (loss: Loss, records: number, signal: AbortSignal): Promi
       STEP_CONCURRENCY: String(records),
     },
   });
-  const proxy = await lab.watchRequests();
-  const steps = watchRunningSteps();
-  const leases = watchLeases();
-  proxy.onAnswer = async (request, status) => {
-    await steps.onAnswer(request, status);
-    leases.onAnswer(request, status);
-  };
+  const { proxy, steps, leases } = await watchWork(lab);
   await using way = await startSilentUrlProxy(proxy.url);
   const lost = await lab.startWorker({ settings: { RESONATE_URL: way.url } });
   const name = await lost.ready;

@@ -1,8 +1,7 @@
 import { setTimeout } from "node:timers/promises";
-import { watchRunningSteps } from "../../src/demo/running-steps.ts";
 import type { WorkerProcess } from "../../src/demo/worker-process.ts";
 import { type Lab, openLab, until } from "../lab.ts";
-import { watchLeases } from "../lease-watch.ts";
+import { watchWork } from "../lease-watch.ts";
 import type { Measurement, Run } from "../measurement.ts";
 import { formatSpread, spreadOf } from "../statistics.ts";
 
@@ -102,13 +101,7 @@ const strikeRepeatedly = async (
       STEP_CONCURRENCY: String(RECORDS),
     },
   });
-  const proxy = await lab.watchRequests();
-  const steps = watchRunningSteps();
-  const leases = watchLeases();
-  proxy.onAnswer = async (request, status) => {
-    await steps.onAnswer(request, status);
-    leases.onAnswer(request, status);
-  };
+  const { steps, leases } = await watchWork(lab);
 
   const crew = await (hasParent ? startUnderParent(lab, signal) : startPair(lab));
   await lab.seed(RECORDS, { batches: 500 });
