@@ -52,14 +52,18 @@ interface Answer {
 export const createHttpSend = ({ access, logger, timeoutMs = TIMEOUT_MS }: HttpSendOptions): HttpSend => {
   const { url, token } = access;
   const connect = createConnector(access);
-  const createPool = (connections: number) =>
+  const createPool = (connections: number, pipelining = 1) => {
     // The time for a whole request is kept below, its wait for a connection included.
-    new Pool(url, { connect, connections, keepAliveTimeout: IDLE_MS, headersTimeout: 0, bodyTimeout: 0 });
+    const timeouts = { keepAliveTimeout: IDLE_MS, headersTimeout: 0, bodyTimeout: 0 };
+    return new Pool(url, { connect, connections, pipelining, ...timeouts });
+  };
   const pool = createPool(MAX_CONNECTIONS);
   // Leases are renewed however many requests wait for a connection.
   const heartbeats = createPool(HEARTBEAT_CONNECTIONS);
+  // Without pipelining each request has a connection of its own: others of a pool may have been closed as well.
+  const fresh = createPool(MAX_CONNECTIONS, 0);
 
-  /** Where an idle connection had been closed, once more over another one. */
+  /** Where an idle connection had been closed, once more over a new one. */
   const exchange = (body: string, own: Pool): Promise<Answer> => {
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     let controller: Dispatcher.DispatchController | undefined;
@@ -72,8 +76,8 @@ export const createHttpSend = ({ access, logger, timeoutMs = TIMEOUT_MS }: HttpS
     let [status, text, isSecond] = [0, "", false];
     const decoder = new TextDecoder();
     const headers = { "content-type": "application/json", ...authorize(token) };
-    const dispatch = () =>
-      own.dispatch(
+    const dispatch = (pool: Pool): unknown =>
+      pool.dispatch(
         { path: "/", method: "POST", headers, body },
         {
           onRequestStart: (started) => {
@@ -93,15 +97,14 @@ export const createHttpSend = ({ access, logger, timeoutMs = TIMEOUT_MS }: HttpS
           onResponseError: (_, error) => {
             if (status === 0 && !isSecond && "code" in error && CLOSED.has(error.code)) {
               isSecond = true;
-              // By then all connections that were closed at the same time are known to be.
-              return void setImmediate(dispatch);
+              return void dispatch(fresh);
             }
             clearTimeout(timeout);
             reject(toAccessError(error));
           },
         },
       );
-    dispatch();
+    dispatch(own);
     return promise;
   };
 
@@ -125,6 +128,7 @@ export const createHttpSend = ({ access, logger, timeoutMs = TIMEOUT_MS }: HttpS
     [Symbol.dispose]: () => {
       void pool.destroy();
       void heartbeats.destroy();
+      void fresh.destroy();
     },
   };
 };

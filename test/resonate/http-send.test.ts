@@ -70,6 +70,30 @@ test("requests in turn share two connections at most, which end with the sender"
   await closed;
 });
 
+test("idle connections that were all closed unseen lose no request: the second try has a new one", async (t) => {
+  const used = new WeakSet<object>();
+  let resets = 0;
+  const { send, warnings } = await build(t, (request, response, { socket }) => {
+    if (used.has(socket)) {
+      resets += 1;
+      socket.resetAndDestroy();
+      return;
+    }
+    used.add(socket);
+    response.end(answerTo(request));
+  });
+  const sendAll = () => Promise.all(["a", "b", "c"].map((corrId) => send(releaseOf(corrId))));
+  await sendAll();
+  assert.equal(resets, 0);
+  const answers = await sendAll();
+  assert.deepEqual(
+    answers.map(({ head }) => head.status),
+    [200, 200, 200],
+  );
+  assert.ok(resets >= 2, `${resets} resets`);
+  assert.deepEqual(warnings, []);
+});
+
 test("the token goes along in header and head, and is absent where there is none", async (t) => {
   const seen: unknown[] = [];
   const reply: Reply = (request, response, { headers }) => {
