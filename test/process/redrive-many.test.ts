@@ -118,6 +118,9 @@ suite("redrive of many", { concurrency: 2 }, () => {
     const { kafka, embedded, settings } = scene;
     const topic = settings.TOPIC_DEAD_LETTERS;
     await produceLetters(scene, 20);
+    // kafkajs sends a request again as a whole when one partition of a fresh topic has no leader yet.
+    const letters = await countMessages(scene, topic);
+    assert.ok(letters >= 20);
     if (embedded) {
       for (const partition of [0, 1]) {
         await produceControlRecords(embedded.kafkaPort, { topic, partition, count: 3 });
@@ -137,7 +140,7 @@ suite("redrive of many", { concurrency: 2 }, () => {
       await transaction.abort();
     }
     const first = await runRedrive(scene);
-    assert.deepEqual([first.end, first.stdout.at(-1)], [0, summary(scene, 20)]);
+    assert.deepEqual([first.end, first.stdout.at(-1)], [0, summary(scene, letters)]);
     assert.equal((await runRedrive(scene)).stdout.at(-1), summary(scene, 0));
   });
 
