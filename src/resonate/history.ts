@@ -38,6 +38,11 @@ export const createHistory = (): History => {
     for (const promise of promises) recorded?.promises.set(promise.id, promise);
   };
 
+  /** What was given up under an earlier lease may be here again under a later one. */
+  const forget = ({ id, version }: { readonly id: string; readonly version: number }) => {
+    if (executions.get(id)?.lease === version) executions.delete(id);
+  };
+
   const promisesOf = (executionId: string) => [...(executions.get(executionId)?.promises.values() ?? [])];
 
   return {
@@ -62,12 +67,12 @@ export const createHistory = (): History => {
         // A suspension that is answered with a redirect goes on at once, with what has been recorded meanwhile.
         if (response.kind === "task.suspend" && isRedirect(response))
           note(request.data.id, response.data.preload);
-        else executions.delete(request.data.id);
+        else forget(request.data);
       }
     },
     onSilence: ({ kind, data }) => {
       // The execution has been left: nothing is sent for it any more that would end what is noted here.
-      if (kind === "task.release") executions.delete(data.id);
+      if (kind === "task.release") forget(data);
     },
     leaseOf: (executionId) => executions.get(executionId)?.lease ?? 1,
     find: (executionId, promiseId) => executions.get(executionId)?.promises.get(promiseId),

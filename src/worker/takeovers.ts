@@ -69,9 +69,11 @@ export const createTakeovers = ({ send, history }: TakeoversOptions): Takeovers 
   ) => send({ kind: "task.fence", head: requestHead(), data: { id, version, action } });
 
   /** Says whether the execution is still this worker's. A server that is away is no reason not to run it. */
-  const mark = async ({ executionId: id, promiseId }: RecordedStep): Promise<boolean> => {
-    const { tags = {}, timeoutAt = 0 } = history.find(id, promiseId) ?? {};
-    const version = history.leaseOf(id);
+  const mark = async (
+    { executionId: id, promiseId }: RecordedStep,
+    { tags = {}, timeoutAt = 0 }: Partial<PromiseRecord>,
+    version: number,
+  ): Promise<boolean> => {
     const own = {
       "resonate:origin": tags["resonate:origin"] ?? id,
       "resonate:branch": tags["resonate:branch"] ?? id,
@@ -91,7 +93,8 @@ export const createTakeovers = ({ send, history }: TakeoversOptions): Takeovers 
     run: async (step, work) => {
       const { executionId, promiseId, key, maxBegun } = step;
       const lease = history.leaseOf(executionId);
-      const begunUnder = Number(history.find(executionId, promiseId)?.tags[LEASE_TAG] ?? lease);
+      const recorded = history.find(executionId, promiseId);
+      const begunUnder = Number(recorded?.tags[LEASE_TAG] ?? lease);
       const cut = lease - begunUnder - history.handBacksSince(executionId, begunUnder);
       const suspectAfter = Math.min(SUSPECT_AFTER, maxBegun - 1);
       if (cut < suspectAfter) return work();
@@ -108,7 +111,7 @@ export const createTakeovers = ({ send, history }: TakeoversOptions): Takeovers 
       }
       await alone.acquire();
       try {
-        if (await mark(step)) {
+        if (await mark(step, recorded ?? {}, lease)) {
           const running = work();
           await doneWithin(running, ALONE_MS).catch(() => {});
           return running;
