@@ -17,7 +17,10 @@ export interface ConsumerOptions {
   readonly sessionTimeoutMs: number;
   /** Messages being dispatched at the same time. */
   readonly concurrency: number;
-  /** Makes the topic again if it is gone. Called when the consumer cannot go on and before it starts anew. */
+  /**
+   * Makes the topic again if it is gone; throws when rights are missing. Called when the consumer cannot go on and
+   * before it starts anew.
+   */
   readonly restoreTopics: () => Promise<void>;
   readonly log: Log;
 }
@@ -100,7 +103,10 @@ const join = async (options: ConsumerOptions, stopping: AbortSignal): Promise<Me
       retries: 6,
       maxRetryTime: 5000,
       restartOnFailure: async () => {
-        await restoreTopics().catch((error) => log.warn(`cannot look for ${topic}: ${describe(error)}`));
+        // kafkajs says of a group that lets it in no more only that it has no coordinator.
+        await restoreTopics().catch((error) =>
+          log.warn(`nothing is consumed, trying on: ${describe(error)}`),
+        );
         return true;
       },
     },

@@ -86,10 +86,10 @@ const assemble = async (options: WorkerOptions): Promise<Worker> => {
   });
   const server = { system: "Resonate server", address: resonate, log, signal };
   const broker = { system: "Kafka broker", address: settings.KAFKA_BROKERS.join(","), log, signal };
+  // The tries are ours, and each failure is to be shown.
+  const once = { clientId: name, log, level: logLevel.NOTHING, retries: 1 };
   await Promise.all([
     untilReachable(broker, async () => {
-      // The tries are ours, and each failure is to be shown.
-      const once = { clientId: name, log, level: logLevel.NOTHING, retries: 1 };
       await assertRights(settings, once, neededRights(settings));
       await ensureTopics(createKafka(settings, once), settings, log);
     }),
@@ -137,11 +137,14 @@ const assemble = async (options: WorkerOptions): Promise<Worker> => {
       sessionTimeoutMs: settings.SESSION_TIMEOUT_MS,
       concurrency: settings.DISPATCH_CONCURRENCY,
       dispatch,
-      restoreTopics: () => ensureTopics(kafka, settings),
+      restoreTopics: async () => {
+        await assertRights(settings, once, neededRights(settings));
+        await ensureTopics(kafka, settings);
+      },
       log,
     });
   // It fails with the consumer, which says so.
-  const quiet = createKafka(settings, { clientId: name, log, level: logLevel.NOTHING, retries: 1 });
+  const quiet = createKafka(settings, once);
   const lag = watchLag({ admin: quiet.admin(), groupId: settings.KAFKA_GROUP_ID, topic: topics.source });
   opened.defer(closing(async () => lag[Symbol.asyncDispose]()));
   const takesMessages = settings.TAKE_MESSAGES === "yes";
