@@ -58,6 +58,12 @@ export const createKafka = (settings: BrokerSettings, options: ClientOptions): K
   return clientLog.listen(new Kafka(toConfig(settings, options, clientLog)));
 };
 
+/** What the inner parts of kafkajs take that its client makes for itself. */
+const toInner = (settings: BrokerSettings, options: ClientOptions) => {
+  const config = toConfig(settings, options, createClientLog(options.log));
+  return { config, logger: new Kafka(config).logger() };
+};
+
 /**
  * Asks the broker whether this user has rights on topics and may see a group. Brokers that do not tell pass.
  *
@@ -68,8 +74,8 @@ export const assertRights = (
   options: ClientOptions,
   needed: Needed,
 ): Promise<void> => {
-  const config = toConfig(settings, options, createClientLog(options.log));
-  return checkRights(config, new Kafka(config).logger(), needed);
+  const { config, logger } = toInner(settings, options);
+  return checkRights(config, logger, needed);
 };
 
 /** Leaves a consumer group in the name of a member that is dead: see leave-group.ts. */
@@ -78,8 +84,8 @@ export const leaveGroupFor = (
   options: ClientOptions,
   member: GroupMember,
 ): Promise<void> => {
-  const config = toConfig(settings, options, createClientLog(options.log));
-  return leaveGroup(config, new Kafka(config).logger(), member);
+  const { config, logger } = toInner(settings, options);
+  return leaveGroup(config, logger, member);
 };
 
 /**

@@ -3,7 +3,7 @@ import { accessOf } from "../resonate/access-settings.ts";
 import { createResonateLogger } from "../resonate/log.ts";
 import { openTransport, ping } from "../resonate/open-transport.ts";
 import { placeOf } from "../support/postgres.ts";
-import { executionName } from "../worker/execution.ts";
+import { serviceOf } from "../worker/execution.ts";
 import type { AnyJob } from "../worker/job.ts";
 import { type ReachOptions, untilReachable } from "../worker/reach.ts";
 import type { Service } from "../worker/service.ts";
@@ -32,11 +32,7 @@ export const openServer = async (
   // It takes no messages.
   const transport = openTransport({ access, group: settings.RESONATE_GROUP, pid: "operator", logger });
   return {
-    service: {
-      name: executionName(job.name, settings.TOPIC_SOURCE),
-      group: settings.RESONATE_GROUP,
-      version: job.version ?? 1,
-    },
+    service: serviceOf(job, settings),
     send: transport.send,
     [Symbol.asyncDispose]: () => transport[Symbol.asyncDispose](),
   };

@@ -5,7 +5,8 @@ import { isCancelled } from "./cancel.ts";
 import { type CheckpointOptions, createCheckpoints } from "./checkpoint.ts";
 import { decodeEnvelope, type Envelope, encodeEnvelope } from "./envelope.ts";
 import { idempotencyKey } from "./idempotency-key.ts";
-import type { Steps, Workflow, WorkflowContext } from "./job.ts";
+import type { AnyJob, Steps, Workflow, WorkflowContext } from "./job.ts";
+import type { Service } from "./service.ts";
 import { assertJson, type StepCall, type StepRunner } from "./step.ts";
 import { currentTraceHeaders, inStepSpan, type TraceHeaders } from "./traces.ts";
 
@@ -20,6 +21,16 @@ export const NEVER_MS = 100 * 365 * 24 * 3_600_000;
  * one server must not run each other's.
  */
 export const executionName = (job: string, topic: string): string => `${job}:${topic}`;
+
+/** The service that a job is with these settings: its name, its worker group and its workflow's version. */
+export const serviceOf = (
+  job: Pick<AnyJob, "name" | "version">,
+  settings: { readonly TOPIC_SOURCE: string; readonly RESONATE_GROUP: string },
+): Service => ({
+  name: executionName(job.name, settings.TOPIC_SOURCE),
+  group: settings.RESONATE_GROUP,
+  version: job.version ?? 1,
+});
 
 /** The step that sends the message of a failed execution to the dead letters. */
 export const DEAD_LETTER_STEP = "enqueueDeadLetter";

@@ -12,7 +12,7 @@ import { createAttempts } from "./attempts.ts";
 import { type Begin, createBegin } from "./begin.ts";
 import { createCancelWatch } from "./cancel-watch.ts";
 import { createSendDeadLetter } from "./dead-letter.ts";
-import { createExecution, executionName, NEVER_MS } from "./execution.ts";
+import { createExecution, NEVER_MS, serviceOf } from "./execution.ts";
 import { createExecutionEvents } from "./execution-events.ts";
 import { createInFlight, type InFlight } from "./in-flight.ts";
 import type { AnyJob } from "./job.ts";
@@ -66,11 +66,7 @@ export interface Executor extends AsyncDisposable {
 export const startExecutor = async (options: ExecutorOptions): Promise<Executor> => {
   const { job, settings, name, effects, producer, untilReachable, log } = options;
   const topics = { source: settings.TOPIC_SOURCE, deadLetters: settings.TOPIC_DEAD_LETTERS };
-  const service = {
-    name: executionName(job.name, topics.source),
-    group: settings.RESONATE_GROUP,
-    version: job.version ?? 1,
-  };
+  const service = serviceOf(job, settings);
   const ttl = settings.LEASE_TTL_MS;
   const logger = createResonateLogger(log);
   await using opened = new AsyncDisposableStack();

@@ -109,7 +109,8 @@ test("an execution that sleeps is told with its steps, in all its segments, and 
   assert.equal(lines.length, 7);
 });
 
-test("the latest redrive is the one that is told of, also where an earlier one is lost", async (t) => {
+/** Starts executions that sleep and are done; `server` is there once one was started. */
+const startShort = (t: Parameters<typeof startExecutions>[0]) => {
   let send: Send | undefined;
   const start = startExecutions(t, {
     steps: {},
@@ -121,7 +122,12 @@ test("the latest redrive is the one that is told of, also where an earlier one i
       send = own;
     },
   });
-  const found = () => inspect(send ?? assert.fail(), SERVICE, "m");
+  return { start, server: () => send ?? assert.fail() };
+};
+
+test("the latest redrive is the one that is told of, also where an earlier one is lost", async (t) => {
+  const { start, server } = startShort(t);
+  const found = () => inspect(server(), SERVICE, "m");
   await assert.rejects(found(), { code: "UNKNOWN_RECORD" });
   for (const redrives of [1, 3]) {
     await start({ redrives });
@@ -131,23 +137,13 @@ test("the latest redrive is the one that is told of, also where an earlier one i
 });
 
 test("where another service has the plain id, the qualified one is found", async (t) => {
-  let send: Send | undefined;
-  const start = startExecutions(t, {
-    steps: {},
-    workflow: function* (ctx) {
-      yield* ctx.sleep(0);
-      return "done";
-    },
-    onServer: (own) => {
-      send = own;
-    },
-  });
+  const { start, server } = startShort(t);
   const qualified = qualifiedId("m", SERVICE.name);
   await start({ id: qualified });
   const data = { id: "m", timeoutAt: Date.now() + HOUR_MS, param: { headers: {}, data: "" }, tags: {} };
-  const server = send ?? assert.fail();
-  await server({ kind: "promise.create", head: requestHead(), data });
-  assert.equal((await inspect(server, SERVICE, "m")).executionId, qualified);
+  const send = server();
+  await send({ kind: "promise.create", head: requestHead(), data });
+  assert.equal((await inspect(send, SERVICE, "m")).executionId, qualified);
 });
 
 test("what comes from outside reaches a terminal only made visible", () => {
