@@ -30,6 +30,8 @@ export interface LabOptions {
 /** What one measurement plays on: a broker, a server, a row store, topics and groups of its own. */
 export interface Lab extends AsyncDisposable {
   readonly settings: Settings;
+  /** The same, as a worker's environment. */
+  readonly env: Env;
   readonly kafka: Kafka;
   readonly producer: Producer;
   readonly records: RecordStore;
@@ -84,6 +86,7 @@ export const openLab = async ({ settings: own = {}, delayMs = 0 }: LabOptions = 
   const resources = opened.move();
   return {
     settings,
+    env,
     kafka,
     producer,
     records,

@@ -29,8 +29,11 @@ export const startStackProcess = async (delayMs: number): Promise<StackAddress &
 /** The entry file of the plain worker. */
 export const PLAIN = file("plain");
 
-/** The entry file of a worker without log and metrics. */
-export const UNOBSERVED = file("unobserved");
+/** To be loaded before a program that is to be profiled. */
+export const PROFILED = file("profiled");
+
+/** The entry file of npm start. */
+export const START = fileURLToPath(new URL("../src/bin/start.ts", import.meta.url));
 
 /** Runs the bare loop in a process of its own; resolves with the times of its answers, in milliseconds. */
 export const runBareLoop = async (

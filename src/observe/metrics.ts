@@ -1,5 +1,6 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
 import { type EventName, type Events, listen, type WorkerState } from "../worker/telemetry.ts";
+import { Tally } from "./histogram.ts";
 
 const PREFIX = "kafka_worker_";
 /** In seconds: what takes a moment, and what may take days. */
@@ -43,7 +44,7 @@ export const createMetrics = ({ state, isReady, version, group }: MetricsOptions
   const counter = <L extends string>(name: string, help: string, labelNames: L[] = []) =>
     new Counter({ name: PREFIX + name, help, labelNames, registers });
   const histogram = <L extends string>(name: string, help: string, buckets: number[], labelNames: L[] = []) =>
-    new Histogram({ name: PREFIX + name, help, labelNames, buckets, registers });
+    new Tally({ name: PREFIX + name, help, labelNames, buckets, registers });
   const gauge = <L extends string>(name: string, help: string, labelNames: L[] = []) =>
     new Gauge({ name: PREFIX + name, help, labelNames, registers });
   /** What is read when somebody looks; absent while it is not known. */
@@ -81,9 +82,9 @@ export const createMetrics = ({ state, isReady, version, group }: MetricsOptions
   );
   on("message.dispatched", ({ outcome, ms, ageMs }) => {
     dispatched.inc({ outcome });
-    dispatchSeconds.observe(ms / 1000);
+    dispatchSeconds.tally({}, ms / 1000);
     // Timestamps are the producer's word.
-    if (outcome === "started" && Number.isFinite(ageMs)) ageSeconds.observe(Math.max(0, ageMs) / 1000);
+    if (outcome === "started" && Number.isFinite(ageMs)) ageSeconds.tally({}, Math.max(0, ageMs) / 1000);
   });
   const reasons = limit(MAX_REASONS);
   const deadLetters = counter("dead_letters_total", "Messages that went to the dead-letter topic.", [
@@ -133,7 +134,7 @@ export const createMetrics = ({ state, isReady, version, group }: MetricsOptions
   on("execution.ended", ({ isWhole, outcome, ms }) => {
     if (!isWhole) return;
     finished.inc({ outcome });
-    executionSeconds.observe({ outcome }, ms / 1000);
+    executionSeconds.tally({ outcome }, ms / 1000);
   });
   const takenOver = counter(
     "executions_taken_over_total",
@@ -152,7 +153,7 @@ export const createMetrics = ({ state, isReady, version, group }: MetricsOptions
     const wasAnswered = answered.delete(key);
     const labels = { step, result: wasAnswered && result === "done" ? "answered" : result };
     steps.inc(labels);
-    stepSeconds.observe(labels, ms / 1000);
+    stepSeconds.tally(labels, ms / 1000);
   };
   on("step.answered", ({ key }) => void answered.add(key));
   on("step.ended", ({ step, key, result, ms }) => onStep(step, key, result, ms));
@@ -169,11 +170,14 @@ export const createMetrics = ({ state, isReady, version, group }: MetricsOptions
     SHORT,
     ["kind", "status"],
   );
-  const connected = gauge("resonate_connected", "Whether the last request to the server was answered.");
+  let lastStatus = 0;
   on("request.ended", ({ kind, status, ms }) => {
-    requestSeconds.observe({ kind, status }, ms / 1000);
-    connected.set(status === 0 ? 0 : 1);
+    requestSeconds.tally({ kind, status }, ms / 1000);
+    lastStatus = status;
   });
+  reading("resonate_connected", "Whether the last request to the server was answered.", () =>
+    lastStatus === 0 ? 0 : 1,
+  );
   reading("clock_skew_seconds", "By how much the server's clock is ahead.", () => {
     const ms = state()?.clockSkewMs;
     return ms === undefined ? undefined : ms / 1000;

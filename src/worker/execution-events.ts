@@ -2,7 +2,7 @@ import { isSuccess, type PromiseRecord, type Request, type Response } from "@res
 import { decodeCall } from "../resonate/call.ts";
 import { INTERNAL_ID } from "../resonate/request.ts";
 import { KEY_TAG, WORKER_TAG } from "./checkpoint.ts";
-import { isHeard, tell } from "./telemetry.ts";
+import { tell } from "./telemetry.ts";
 
 /** The id of the message that an execution works on. */
 const messageIdOf = (executionId: string): string =>
@@ -57,7 +57,7 @@ export const createExecutionEvents = ({ worker, find }: ExecutionEventsOptions) 
   /** To be told of each request and its answer, `undefined` where there was none, and of the milliseconds it took. */
   return (request: Request, response: Response | undefined, ms: number): void => {
     const status = response?.head.status ?? 0;
-    if (isHeard("request.ended")) tell("request.ended", { kind: request.kind, status, ms });
+    tell("request.ended", { kind: request.kind, status, ms });
     if (response === undefined) {
       // Even unanswered: this worker has left it.
       if (request.kind === "task.release") leased.delete(request.data.id);

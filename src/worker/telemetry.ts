@@ -1,4 +1,4 @@
-import { channel } from "node:diagnostics_channel";
+import { type Channel, channel } from "node:diagnostics_channel";
 import type { Outcome } from "./begin.ts";
 
 /** Where a message stands in its topic. */
@@ -104,20 +104,31 @@ export interface WorkerState {
 /** All channels begin with this: `node:diagnostics_channel` is one namespace for a whole process. */
 const PREFIX = "kafka-worker:";
 
+/** Kept: Node looks a channel up by its name in a map of weak references, which costs more than to publish. */
+const channels = new Map<EventName, Channel>();
+
+const channelOf = (name: EventName): Channel => {
+  const known = channels.get(name);
+  if (known !== undefined) return known;
+  const own = channel(PREFIX + name);
+  channels.set(name, own);
+  return own;
+};
+
 /** Tells of an event. Costs next to nothing while nobody listens. */
 export const tell = <E extends EventName>(name: E, fields: Events[E]): void => {
-  const own = channel(PREFIX + name);
+  const own = channelOf(name);
   if (own.hasSubscribers) own.publish(fields);
 };
 
 /** Whether anybody listens: for events whose fields cost something to find out. */
-export const isHeard = (name: EventName): boolean => channel(PREFIX + name).hasSubscribers;
+export const isHeard = (name: EventName): boolean => channelOf(name).hasSubscribers;
 
 /** Calls `listener` for each event of that name. Disposing of the result ends it. */
 export const listen = <E extends EventName>(name: E, listener: (fields: Events[E]) => void): Disposable => {
   // Only `tell` publishes here, and it is given the fields of that name.
-  const onMessage = (fields: unknown) => listener(fields as Events[E]);
-  const own = channel(PREFIX + name);
+  const onMessage = listener as (fields: unknown) => void;
+  const own = channelOf(name);
   own.subscribe(onMessage);
   return { [Symbol.dispose]: () => void own.unsubscribe(onMessage) };
 };

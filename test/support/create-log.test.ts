@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { Writable } from "node:stream";
-import { test } from "node:test";
+import { mock, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { createLog } from "../../src/support/create-log.ts";
 import { withLogFields } from "../../src/support/log.ts";
@@ -23,11 +23,19 @@ const createStream = (terminal: { isTTY?: boolean; hasColors?: () => boolean } =
   return { stream: Object.assign(stream, terminal), writes };
 };
 
+mock.timers.enable({ apis: ["setTimeout"] });
+
+/** Lets the time pass for which lines wait for others. */
+const collected = async () => {
+  mock.timers.tick(20);
+  await setImmediate();
+};
+
 /** What is read of the lines that `say` logs. */
 const logged = async (say: (log: Awaited<ReturnType<typeof createLog>>) => void, env = {}) => {
   const { stream, writes } = createStream();
   say(await createLog("worker", { env, stream }));
-  await setImmediate();
+  await collected();
   return writes.flat().map(readLogLine);
 };
 
@@ -76,7 +84,7 @@ test("a terminal gets text, in colours where it has them; so does any reader wit
   ] as const) {
     const { stream, writes } = createStream(terminal);
     (await createLog("worker", { env, stream })).warn({ recordId: "r-1" }, "slow");
-    await setImmediate();
+    await collected();
     assert.equal(writes.flat().length, 1);
     assert.match(writes[0]?.[0] ?? "", expected);
   }
@@ -170,7 +178,7 @@ test("lines of a work have its fields, after a wait too, and those of another ha
     ),
   );
   log.info("outside");
-  await setImmediate();
+  await collected();
   const seen = writes.flat().map(readLogLine);
   assert.deepEqual(
     seen.map(({ msg, recordId, step, batch }) => [msg, recordId, step, batch]),
@@ -182,14 +190,17 @@ test("lines of a work have its fields, after a wait too, and those of another ha
   );
 });
 
-test("the lines of one turn are one write", async () => {
+test("the lines of a few milliseconds are one write", async () => {
   const { stream, writes } = createStream();
   const log = await createLog("worker", { env: {}, stream });
-  for (let i = 0; i < 3; i++) log.info("one turn");
+  for (let i = 0; i < 3; i++) {
+    await setImmediate();
+    log.info("together");
+  }
   assert.equal(writes.length, 0);
-  await setImmediate();
-  log.info("another");
-  await setImmediate();
+  await collected();
+  log.info("later");
+  await collected();
   assert.deepEqual(
     writes.map((lines) => lines.length),
     [3, 1],
