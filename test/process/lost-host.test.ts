@@ -3,6 +3,7 @@ import { suite, type TestContext, test } from "node:test";
 import { startSilentUrlProxy } from "../../src/demo/silent-proxy.ts";
 import { startProxy } from "../../src/demo/start-proxy.ts";
 import type { WorkerProcess } from "../../src/demo/worker-process.ts";
+import { isPostgres } from "../../src/support/postgres.ts";
 import { type DeletionScene, setScene as setDeletionScene } from "../helpers/deletion-scene.ts";
 import { dispatchesOf } from "../helpers/dispatches.ts";
 import { type HttpProxy, startHttpProxy } from "../helpers/http-proxy.ts";
@@ -14,6 +15,8 @@ import { startSilentBrokerProxy } from "../helpers/silent-broker-proxy.ts";
 /** `tasks.retry_timeout` of the embedded server and in docker-compose.yml. */
 const RETRY_TIMEOUT_MS = 5000;
 const LEASE_MS = 3000;
+/** At work at the moment of a loss. */
+const RECORDS = 8;
 
 const silentBroker = async ({ kafka, resources }: Scene) => {
   const admin = kafka.admin();
@@ -68,24 +71,30 @@ const loseHost = async (t: TestContext, { job, lose }: LossOptions) => {
   const scene = await job.setScene(t, {
     LEASE_TTL_MS: String(LEASE_MS),
     [job.pause]: "1000",
-    MAX_IN_FLIGHT: "8",
+    MAX_IN_FLIGHT: String(RECORDS),
   });
   // The lost worker has a way of its own to server and broker.
   const desk = scene.resources.use(await startProxy(scene.proxy.url));
   const http = scene.resources.use(await startSilentUrlProxy(desk.url));
   const broker = await silentBroker(scene);
-  let held = 0;
+  // Executions in Postgres share statements: the first one that is held holds what comes after it, too.
+  const mayHold = () => !isPostgres(scene.proxy.url) || begun.size === RECORDS;
+  const begun = new Set<string>();
+  const held = new Set<string>();
   follow(desk, {
-    before: ({ step }) => {
-      if (step?.phase !== "end") return;
-      held += 1;
+    before: ({ step, recordId }) => {
+      if (step?.phase === "begin") begun.add(recordId);
+      if (step?.phase !== "end" || !mayHold()) return;
+      held.add(recordId);
       return new Promise(() => {});
     },
   });
   const lost = await scene.startWorker({ RESONATE_URL: http.url, KAFKA_BROKERS: broker.brokers });
   const name = await lost.ready;
-  const ids = await Promise.all(Array.from({ length: 8 }, () => scene.seedOne()));
-  await until("all of them in the middle of a step", () => held === ids.length);
+  const ids = await Promise.all(Array.from({ length: RECORDS }, () => scene.seedOne()));
+  await until("all of them in the middle of a step", () =>
+    isPostgres(scene.proxy.url) ? held.size > 0 : held.size === RECORDS,
+  );
 
   const others = await Promise.all([scene.startWorker(), scene.startWorker()]);
   const taken = watchTakeovers(scene, name, ids);
@@ -110,7 +119,7 @@ const loseHost = async (t: TestContext, { job, lose }: LossOptions) => {
     () => [...ids, ...later].every((id) => scene.completionsOf(id).length > 0),
     90_000,
   );
-  t.diagnostic(`all 24 done after ${Math.round(performance.now() - lostAt)} ms`);
+  t.diagnostic(`all done after ${Math.round(performance.now() - lostAt)} ms`);
   await assertDone(job, scene, [...ids, ...later]);
   for (const other of others) assert.ok(other.kill("SIGTERM"), "the others live");
 };
