@@ -12,6 +12,7 @@ import manifest from "../../package.json" with { type: "json" };
 import { spawnWorker } from "../../src/demo/worker-process.ts";
 import { createBroker } from "../../src/stack/broker/broker.ts";
 import { readLogLine } from "../../src/support/log-line.ts";
+import { placeOf } from "../../src/support/postgres.ts";
 import { setScene } from "../helpers/deletion-scene.ts";
 import { findFreePort } from "../helpers/free-port.ts";
 import { isAlive, isGroupAlive, pidsIn, spawnNpm } from "../helpers/npm.ts";
@@ -176,7 +177,7 @@ suite("commands", { concurrency: 3, timeout: 240_000 }, () => {
     for (const part of [
       "job deletion",
       KAFKA_BROKERS,
-      RESONATE_URL,
+      placeOf(RESONATE_URL),
       TOPIC_SOURCE,
       KAFKA_GROUP_ID,
       RESONATE_GROUP,
@@ -262,7 +263,7 @@ suite("commands", { concurrency: 3, timeout: 240_000 }, () => {
     await until("the line", () => linesWith(worker, "is back again, after ").length > 0);
     assert.match(
       linesWith(worker, "is back again")[0] ?? "",
-      /Resonate server at http:\S+ is back again, after \d+ s$/,
+      /Resonate server at \S+ is back again, after \d+ s$/,
     );
     const id = await scene.seed({ batches: 1 });
     await until("the completion", () => scene.completionsOf(id).length > 0);
