@@ -1,9 +1,8 @@
 import { describe } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import type { WorkerState } from "../worker/telemetry.ts";
-import { type Verdict, watchHealth } from "./health.ts";
-import { type Answer, listenHttp } from "./http.ts";
-import { createMetrics } from "./metrics.ts";
+import type { Verdict } from "./health.ts";
+import type { Answer } from "./http.ts";
 
 /** Metrics are rendered at most once in this time, in milliseconds, however often they are asked for. */
 const RENDER_MS = 1000;
@@ -60,6 +59,12 @@ const keepFor = <T>(ms: number, work: () => Promise<T>): (() => Promise<T>) => {
 export const startObserver = async (options: ObserverOptions): Promise<Observer> => {
   const { host, port, version, group, takesMessages, log } = options;
   if (port === "") return { observe: () => {}, [Symbol.asyncDispose]: async () => {} };
+  // Only where somebody looks: what they load takes a sixth of a worker's start.
+  const [{ watchHealth }, { listenHttp }, { createMetrics }] = await Promise.all([
+    import("./health.ts"),
+    import("./http.ts"),
+    import("./metrics.ts"),
+  ]);
   let worker: Observed | undefined;
   const state = () => worker?.state();
 
