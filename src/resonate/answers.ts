@@ -1,11 +1,5 @@
-import {
-  Codec,
-  isResponse,
-  isSuccess,
-  type PromiseRecord,
-  type Request,
-  type Response,
-} from "@resonatehq/sdk";
+import { isResponse, isSuccess, type PromiseRecord, type Request, type Response } from "@resonatehq/sdk";
+import { decodeValue } from "./call.ts";
 
 /**
  * Whether this is a proper answer to `request`. The shape alone is not enough: @resonatehq/sdk 0.11.5 ends the process
@@ -50,12 +44,10 @@ const isLease = (task: unknown, id: string): boolean =>
   "version" in task &&
   typeof task.version === "number";
 
-const codec = new Codec();
-
 /** Whether the SDK can look for the function of this execution: a version that is no whole number ends the process. */
 const isCallable = (promise: PromiseRecord): boolean => {
   try {
-    const call: unknown = codec.decodePromise(promise).param?.data;
+    const call = decodeValue(promise.param);
     if (typeof call !== "object" || call === null || !("version" in call)) return true;
     const { version } = call;
     return version === undefined || (Number.isInteger(version) && Number(version) >= 0);

@@ -1,4 +1,4 @@
-import type { Value } from "@resonatehq/sdk";
+import { Codec, type Value } from "@resonatehq/sdk";
 
 /** The call that a promise stands for: a function by name, with its version and arguments. */
 export interface Call {
@@ -10,11 +10,27 @@ export interface Call {
 
 const NO_CALL: Call = { func: "", version: 0, args: [] };
 
-/** Reads a promise's parameter, as the SDK's codec writes it: base64 of JSON. Never throws. */
+const codec = new Codec();
+/** What the SDK's codec reads in its own way. */
+const SPECIAL = /__type|__INF__|__NEG_INF__/;
+
+/**
+ * Decodes what the SDK's codec has encoded, and fails where it does. The codec (codec.js of 0.11.5) makes bytes of base64
+ * one by one: that was a tenth of what the start of an execution costs. Can go once it does not.
+ *
+ * @throws what the codec throws, {DOMException} or {SyntaxError}
+ */
+export const decodeValue = (value: Value | undefined): unknown => {
+  if (!value?.data) return undefined;
+  const text = new TextDecoder().decode(Buffer.from(atob(value.data), "latin1"));
+  return SPECIAL.test(text) ? codec.decode(value) : JSON.parse(text);
+};
+
+/** Reads the call that a promise's parameter holds. Never throws. */
 export const decodeCall = (param: Value | undefined): Call => {
   try {
-    const call: unknown = JSON.parse(Buffer.from(String(param?.data ?? ""), "base64").toString("utf8"));
-    if (call === null || typeof call !== "object" || !("func" in call)) return NO_CALL;
+    const call = decodeValue(param);
+    if (call === undefined || call === null || typeof call !== "object" || !("func" in call)) return NO_CALL;
     const version = "version" in call ? Number(call.version) : 1;
     return {
       func: String(call.func),

@@ -1,6 +1,5 @@
 import {
   AsyncHeartbeat,
-  Codec,
   isSuccess,
   type Logger,
   type Network,
@@ -9,6 +8,7 @@ import {
   type Response,
   type Send,
 } from "@resonatehq/sdk";
+import { decodeValue } from "./call.ts";
 import { requestHead } from "./request.ts";
 
 export interface LeaseOptions {
@@ -38,11 +38,10 @@ export interface Leases {
   stop(): void;
 }
 
-const codec = new Codec();
-
 const isReadable = (promise: PromiseRecord): boolean => {
   try {
-    codec.decodePromise(promise);
+    decodeValue(promise.param);
+    decodeValue(promise.value);
     return true;
   } catch {
     return false;

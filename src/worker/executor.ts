@@ -77,7 +77,8 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
   const inFlight = createInFlight(settings.MAX_IN_FLIGHT);
   const { begin, onAnswer } = createBegin({
     name: service.name,
-    beginRun: (id, text) => execution.beginRun(id, text, lasting),
+    // Not by the handle that register gives: it makes the options once more, and with them an error.
+    beginRun: (id, text) => resonate.beginRun(id, execution, text, lasting),
     assertFit: () => claim(connection.send),
   });
   const connection = connect({
@@ -149,24 +150,22 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
   const resonate = new Resonate({ network: connection, pid: name, ttl, logger });
   opened.defer(() => resonate.stop());
   const tags = { [SERVICE_TAG]: service.name };
-  const lasting = resonate.options({ timeout: NEVER_MS, target: connection.anycast, tags });
-  const execution = resonate.register(
-    service.name,
-    createExecution({
-      job: job.name,
-      name: service.name,
-      steps,
-      workflow: job.createWorkflow(steps, settings),
-      runner,
-      history: connection.history,
-      takeovers,
-      maxTakeovers: settings.STEP_MAX_TAKEOVERS,
-      worker: name,
-      target: connection.anycast,
-      sendDeadLetter: createSendDeadLetter({ producer, job: job.name, topics, now: Date.now, log }),
-    }),
-    { version: service.version },
-  );
+  const { version } = service;
+  const lasting = resonate.options({ timeout: NEVER_MS, target: connection.anycast, tags, version });
+  const execution = createExecution({
+    job: job.name,
+    name: service.name,
+    steps,
+    workflow: job.createWorkflow(steps, settings),
+    runner,
+    history: connection.history,
+    takeovers,
+    maxTakeovers: settings.STEP_MAX_TAKEOVERS,
+    worker: name,
+    target: connection.anycast,
+    sendDeadLetter: createSendDeadLetter({ producer, job: job.name, topics, now: Date.now, log }),
+  });
+  resonate.register(service.name, execution, { version });
   void reportElsewhere(connection.send, service, log).catch(() => {});
 
   const resources = opened.move();
