@@ -18,8 +18,8 @@ export interface ConsumerOptions {
   /** Messages being dispatched at the same time. */
   readonly concurrency: number;
   /**
-   * Makes the topic again if it is gone; throws when rights are missing. Called when the consumer cannot go on and
-   * before it starts anew.
+   * Makes the topic again if it is gone; throws when rights are missing: of a group that lets a consumer in no more,
+   * kafkajs says only that it has no coordinator. Called when the consumer cannot go on and before it starts anew.
    */
   readonly restoreTopics: () => Promise<void>;
   readonly log: Log;
@@ -47,7 +47,7 @@ const MAX_BYTES_PER_PARTITION = 256 * 1024;
  * @throws {AccessError} when the broker does not let it in at the start; later that is an outage
  */
 export const startConsumer = async (options: ConsumerOptions): Promise<RunningConsumer> => {
-  const { groupId, topic, log } = options;
+  const { groupId, topic, restoreTopics, log } = options;
   const rights = { topic: `Read on topic ${topic}`, group: `Read on group ${groupId}` };
   const stopping = new AbortController();
   const { signal } = stopping;
@@ -60,7 +60,15 @@ export const startConsumer = async (options: ConsumerOptions): Promise<RunningCo
       const refusal = findAccessError(error, rights);
       if (!refusal) throw error;
       log.error(`nothing is consumed, trying on: ${refusal.message}`);
-      member = await retryUntilDone(() => orAccessError(join(options, signal), rights), {
+      const joinAnew = async () => {
+        try {
+          return await orAccessError(join(options, signal), rights);
+        } catch (failure) {
+          if (!findAccessError(failure)) await restoreTopics();
+          throw failure;
+        }
+      };
+      member = await retryUntilDone(joinAnew, {
         signal,
         minDelayMs: 1000,
         onFailure: (failure) => log.error(`nothing is consumed, trying on: ${describe(failure)}`),
@@ -103,7 +111,6 @@ const join = async (options: ConsumerOptions, stopping: AbortSignal): Promise<Me
       retries: 6,
       maxRetryTime: 5000,
       restartOnFailure: async () => {
-        // kafkajs says of a group that lets it in no more only that it has no coordinator.
         await restoreTopics().catch((error) =>
           log.warn(`nothing is consumed, trying on: ${describe(error)}`),
         );

@@ -341,6 +341,21 @@ suite("secured", { skip, concurrency: 1, timeout: 240_000 }, () => {
         await admin.createAcls({ acl: [acl] });
         await completions();
       }
+      // While the worker joins anew, too.
+      const from = worker.lines.length;
+      await revoke(acls.source);
+      await produce();
+      await told(worker, new RegExp(`expected the right Read on topic ${settings.TOPIC_SOURCE}, got `), from);
+      const later = worker.lines.length;
+      await revoke(acls.group);
+      await admin.createAcls({ acl: [acls.source] });
+      await told(
+        worker,
+        new RegExp(`expected the right Read on group ${settings.KAFKA_GROUP_ID}, got `),
+        later,
+      );
+      await admin.createAcls({ acl: [acls.group] });
+      await completions();
       worker.kill("SIGTERM");
       assert.equal(await worker.exited, 0);
     });
