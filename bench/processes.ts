@@ -32,9 +32,6 @@ export const PLAIN = file("plain");
 /** To be loaded before a program that is to be profiled. */
 export const PROFILED = file("profiled");
 
-/** The entry file of npm start. */
-export const START = fileURLToPath(new URL("../src/bin/start.ts", import.meta.url));
-
 /** Runs the bare loop in a process of its own; resolves with the times of its answers, in milliseconds. */
 export const runBareLoop = async (
   url: string,

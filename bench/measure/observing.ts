@@ -4,9 +4,10 @@ import { mkdtemp, open, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
+import { START } from "../../src/demo/worker-process.ts";
 import { openLab, until } from "../lab.ts";
 import type { Measurement, Run } from "../measurement.ts";
-import { PROFILED, START } from "../processes.ts";
+import { PROFILED } from "../processes.ts";
 import { type Profile, sharesOf } from "../profile.ts";
 import { format, formatSpread, spreadOf } from "../statistics.ts";
 
@@ -81,19 +82,19 @@ const run = async (options: Run) => {
   }
   const spread = (of: (own: (typeof shares)[number]) => number) =>
     spreadOf(shares.map((own) => 100 * of(own)));
+  const all = spread(({ log, metrics, events }) => log + metrics + events);
   const rows = [
     { name: "log", spread: spread(({ log }) => log) },
     { name: "metrics", spread: spread(({ metrics }) => metrics) },
     { name: "events themselves", spread: spread(({ events }) => events) },
-    { name: "all", spread: spread(({ log, metrics, events }) => log + metrics + events) },
+    { name: "all", spread: all },
   ];
-  const all = rows.at(-1)?.spread.median ?? Number.NaN;
   return {
     findings: [
       {
         claim: `log and metrics take at most ${MAX_PERCENT} % of a record's processor time`,
-        holds: all <= MAX_PERCENT,
-        seen: `${format(all)} %`,
+        holds: all.median <= MAX_PERCENT,
+        seen: `${format(all.median)} %`,
       },
     ],
     notes: [],

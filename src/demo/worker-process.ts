@@ -4,7 +4,8 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { type LogLine, readLogLine } from "../support/log-line.ts";
 
-const START = fileURLToPath(new URL("../bin/start.ts", import.meta.url));
+/** The entry file of npm start. */
+export const START = fileURLToPath(new URL("../bin/start.ts", import.meta.url));
 
 /** A worker in a process of its own, started as `npm start` starts one. */
 export interface WorkerProcess extends AsyncDisposable {

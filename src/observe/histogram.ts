@@ -16,6 +16,8 @@ interface Labelled {
   series?: Series;
 }
 
+const createLabelled = (): Labelled => ({ by: new Map() });
+
 export interface TallyOptions extends Pick<HistogramConfiguration<string>, "name" | "help" | "registers"> {
   /** The upper bounds, in seconds, from the least on. */
   readonly buckets: readonly number[];
@@ -31,7 +33,7 @@ export class Tally extends Histogram {
   readonly #own: TallyOptions;
   /** An empty one: what the library says of a histogram beside its values. */
   readonly #empty: Histogram;
-  readonly #root: Labelled = { by: new Map() };
+  readonly #root = createLabelled();
   readonly #all: Series[] = [];
 
   constructor(own: TallyOptions) {
@@ -42,16 +44,10 @@ export class Tally extends Histogram {
   }
 
   #seriesOf(labels: Labels): Series {
-    // A text of all of them as the key would have to be made anew for each value.
+    // By one label after the other: a text of all of them as one key would be made anew for each value.
     let at = this.#root;
     for (const name of this.#own.labelNames) {
-      const value = labels[name] ?? "";
-      let next = at.by.get(value);
-      if (next === undefined) {
-        next = { by: new Map() };
-        at.by.set(value, next);
-      }
-      at = next;
+      at = at.by.getOrInsertComputed(labels[name] ?? "", createLabelled);
     }
     if (at.series === undefined) {
       at.series = { labels, counts: Array(this.#own.buckets.length + 1).fill(0), sum: 0 };

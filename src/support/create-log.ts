@@ -29,7 +29,7 @@ const shown = (...all: Readonly<Record<string, unknown>>[]): Record<string, unkn
   return own;
 };
 
-/** Gives the field of a line's time as the isoTime of pino does; what comes down to the second is made once a second. */
+/** Writes the time of a line as pino's isoTime does, but makes the part up to the second only once a second. */
 const createTimestamp = () => {
   let [second, upToSecond] = [-1, ""];
   return () => {

@@ -3,7 +3,7 @@ import type { Env } from "./settings.ts";
 /** The longest distance of a misspelt name from the one that was meant, in characters. */
 const MAX_DISTANCE = 2;
 
-/** How many characters must be put in, left out or replaced to make `a` of `b` (Levenshtein): exact up to the longest. */
+/** How many characters must be put in, left out or replaced to make `a` of `b` (Levenshtein), exact up to MAX_DISTANCE. */
 const distance = (a: string, b: string): number => {
   let row = Array.from({ length: b.length + 1 }, (_, i) => i);
   for (const [i, own] of [...a].entries()) {
@@ -12,7 +12,7 @@ const distance = (a: string, b: string): number => {
       const replaced = (row[j] ?? 0) + (own === other ? 0 : 1);
       next.push(Math.min(replaced, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
     }
-    // It only grows from here on.
+    // The distance only grows from here on.
     if (Math.min(...next) > MAX_DISTANCE) return Number.POSITIVE_INFINITY;
     row = next;
   }

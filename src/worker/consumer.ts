@@ -53,6 +53,14 @@ export const startConsumer = async (options: ConsumerOptions): Promise<RunningCo
   const { signal } = stopping;
   let member = await orAccessError(join(options, signal), rights);
 
+  const joinAnew = async () => {
+    try {
+      return await orAccessError(join(options, signal), rights);
+    } catch (failure) {
+      if (!findAccessError(failure)) await restoreTopics();
+      throw failure;
+    }
+  };
   /** Joins anew, whenever the broker refuses what it allowed before. Rejects with what ends the consumer for good. */
   const consume = async (): Promise<never> => {
     for (;;) {
@@ -60,14 +68,6 @@ export const startConsumer = async (options: ConsumerOptions): Promise<RunningCo
       const refusal = findAccessError(error, rights);
       if (!refusal) throw error;
       log.error(`nothing is consumed, trying on: ${refusal.message}`);
-      const joinAnew = async () => {
-        try {
-          return await orAccessError(join(options, signal), rights);
-        } catch (failure) {
-          if (!findAccessError(failure)) await restoreTopics();
-          throw failure;
-        }
-      };
       member = await retryUntilDone(joinAnew, {
         signal,
         minDelayMs: 1000,

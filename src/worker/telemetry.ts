@@ -107,13 +107,9 @@ const PREFIX = "kafka-worker:";
 /** Kept: Node looks a channel up by its name in a map of weak references, which costs more than to publish. */
 const channels = new Map<EventName, Channel>();
 
-const channelOf = (name: EventName): Channel => {
-  const known = channels.get(name);
-  if (known !== undefined) return known;
-  const own = channel(PREFIX + name);
-  channels.set(name, own);
-  return own;
-};
+const openChannel = (name: EventName): Channel => channel(PREFIX + name);
+
+const channelOf = (name: EventName): Channel => channels.getOrInsertComputed(name, openChannel);
 
 /** Tells of an event. Costs next to nothing while nobody listens. */
 export const tell = <E extends EventName>(name: E, fields: Events[E]): void => {

@@ -78,13 +78,13 @@ const loseHost = async (t: TestContext, { job, lose }: LossOptions) => {
   const http = scene.resources.use(await startSilentUrlProxy(desk.url));
   const broker = await silentBroker(scene);
   // Executions in Postgres share statements: the first one that is held holds what comes after it, too.
-  const mayHold = () => !isPostgres(scene.proxy.url) || begun.size === RECORDS;
+  const areTogether = isPostgres(scene.proxy.url);
   const begun = new Set<string>();
   const held = new Set<string>();
   follow(desk, {
     before: ({ step, recordId }) => {
       if (step?.phase === "begin") begun.add(recordId);
-      if (step?.phase !== "end" || !mayHold()) return;
+      if (step?.phase !== "end" || (areTogether && begun.size < RECORDS)) return;
       held.add(recordId);
       return new Promise(() => {});
     },
@@ -93,7 +93,7 @@ const loseHost = async (t: TestContext, { job, lose }: LossOptions) => {
   const name = await lost.ready;
   const ids = await Promise.all(Array.from({ length: RECORDS }, () => scene.seedOne()));
   await until("all of them in the middle of a step", () =>
-    isPostgres(scene.proxy.url) ? held.size > 0 : held.size === RECORDS,
+    areTogether ? held.size > 0 : held.size === RECORDS,
   );
 
   const others = await Promise.all([scene.startWorker(), scene.startWorker()]);
