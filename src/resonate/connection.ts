@@ -3,6 +3,7 @@ import type { Log } from "../support/log.ts";
 import { dropKnown } from "./answers.ts";
 import { createAwaited } from "./awaited.ts";
 import { watchClockSkew } from "./clock-skew.ts";
+import { passOn } from "./hand-back.ts";
 import { createHandOver, type HandOver } from "./hand-over.ts";
 import { createHistory, type History } from "./history.ts";
 import { keepLeases, type Lease } from "./leases.ts";
@@ -53,13 +54,14 @@ export const connect = (options: ConnectionOptions): Connection => {
   const { messages } = transport;
   messages.onReconnected = onReconnected;
   const history = createHistory();
-  const pauses = createPauses(log);
+  const pauses = createPauses({ log, passOn: (task) => passOn(ownSend, task, pid) });
   const awaited = createAwaited();
 
   const skew = watchClockSkew(log);
   const watched: Send = async (request) => {
     const sentAt = Date.now();
     awaited.onRequest(request);
+    pauses.onRequest(request);
     try {
       const response = await transport.send(request);
       onAnswer(request, response, Date.now() - sentAt);

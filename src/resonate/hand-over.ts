@@ -1,8 +1,9 @@
 import { setTimeout } from "node:timers/promises";
 import type { Network, Request, Send } from "@resonatehq/sdk";
 import { doneWithin } from "../support/retry.ts";
+import { handBack } from "./hand-back.ts";
 import type { Leases } from "./leases.ts";
-import { HANDED_BACK_TAG, INTERNAL_ID, requestHead } from "./request.ts";
+import { requestHead } from "./request.ts";
 
 /** Thrown at the checkpoint at which a draining worker stops an execution; the SDK then gives up its lease. */
 class DrainingError extends Error {
@@ -16,8 +17,6 @@ class DrainingError extends Error {
  * this worker still, where it is lost, and to another one only after its retry timeout.
  */
 const DISCONNECT_MS = 250;
-/** How long the note of a hand-back is pending, in milliseconds: nobody waits for it. */
-const NOTE_MS = 60_000;
 
 export interface HandOver {
   /** Sends a request, unless this worker drains and the request would begin another step. */
@@ -48,30 +47,12 @@ export const createHandOver = (
     return leases.send(typed);
   };
 
-  /** So that a step that is handed back is not taken for one that kills its worker: see history.ts. */
-  const noteHandBack = async (id: string, lease: number) => {
-    const data = {
-      id: `${id}:${INTERNAL_ID}${lease}`,
-      timeoutAt: Date.now() + NOTE_MS,
-      param: { headers: {}, data: "" },
-      tags: {
-        // What is of an execution's branch comes along with its lease.
-        "resonate:branch": id,
-        "resonate:parent": id,
-        "resonate:origin": id.split(":", 1)[0] ?? id,
-        [HANDED_BACK_TAG]: String(lease),
-      },
-    };
-    await send({ kind: "promise.create", head: requestHead(), data });
-  };
-
   return {
     send,
     handBack: async (executionId) => {
       const lease = leases.held().find(({ id }) => id === executionId);
       if (!lease) return;
-      await noteHandBack(executionId, lease.version);
-      await send({ kind: "task.release", head: requestHead(), data: lease });
+      await handBack(send, lease);
     },
     drain: async (graceMs) => {
       draining = true;

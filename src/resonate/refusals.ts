@@ -30,6 +30,12 @@ const findRefusal = (response: Response): RefusedError | undefined => {
   return isRefusal(head.status) ? new RefusedError(head.status, String(data)) : undefined;
 };
 
+/** What an execution asks for as it comes further. */
+type UnderLease = Extract<Request, { kind: "task.fulfill" | "task.fence" | "task.suspend" }>;
+
+const isUnderLease = (request: Request): request is UnderLease =>
+  request.kind === "task.fulfill" || request.kind === "task.fence" || request.kind === "task.suspend";
+
 /**
  * Makes a failed execution of one that the server refuses to go on with, or something before the server: else the SDK
  * (0.11.5) hands it back, the server hands it out again, and so on for ever.
@@ -45,10 +51,7 @@ export const failOnRefusal = (send: Send, assertFit: () => Promise<void>): Send 
   const failed = (refusal: RefusedError) => ({ state: "rejected" as const, value: codec.encode(refusal) });
 
   /** What stands for the answer to a request that was refused. */
-  const answer = async (request: Request, refusal: RefusedError): Promise<Response | undefined> => {
-    if (request.kind !== "task.fulfill" && request.kind !== "task.fence" && request.kind !== "task.suspend")
-      return;
-    await assertFit();
+  const answer = async (request: UnderLease, refusal: RefusedError): Promise<Response | undefined> => {
     if (request.kind === "task.suspend") {
       // What it would wait for fails, and with it the execution when it is tried again.
       const { id, version, actions } = request.data;
@@ -81,14 +84,22 @@ export const failOnRefusal = (send: Send, assertFit: () => Promise<void>): Send 
   };
 
   return async (typed) => {
-    // What stands before the server refuses in words of its own, which are thrown.
-    const outcome = await send(typed).catch((error: unknown) => {
-      if (error instanceof RefusedError) return error;
-      throw error;
-    });
-    const refusal = outcome instanceof RefusedError ? outcome : findRefusal(outcome);
-    const instead = refusal && (await answer(typed, refusal));
-    if (instead !== undefined) return instead as Exclude<typeof outcome, RefusedError>;
+    const ask = async () => {
+      // What stands before the server refuses in words of its own, which are thrown.
+      const outcome = await send(typed).catch((error: unknown) => {
+        if (error instanceof RefusedError) return error;
+        throw error;
+      });
+      return { outcome, refusal: outcome instanceof RefusedError ? outcome : findRefusal(outcome) };
+    };
+    let { outcome, refusal } = await ask();
+    if (refusal !== undefined && isUnderLease(typed)) {
+      await assertFit();
+      // It may have refused everything until just now.
+      ({ outcome, refusal } = await ask());
+      const instead = refusal && (await answer(typed, refusal));
+      if (instead !== undefined) return instead as Exclude<typeof outcome, RefusedError>;
+    }
     if (outcome instanceof RefusedError) throw outcome;
     return outcome;
   };

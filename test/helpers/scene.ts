@@ -50,6 +50,9 @@ export interface Scene {
   committed(): Promise<number>;
 }
 
+/** So many lines of each worker are shown of a test that failed. */
+const LINES_TOLD = 40;
+
 /** Waits until `condition` gives something, which it returns; fails after `ms`. */
 export const until = async <T>(
   what: string,
@@ -90,6 +93,13 @@ const startEmbedded = async (opened: AsyncDisposableStack, database: string | un
 export const skipWithoutHttp: string | false =
   isPostgres(process.env.RESONATE_URL ?? "") && "needs a Resonate server that is reached by HTTP";
 
+/** What a failed test's workers said last: what failed elsewhere once may not do so again. */
+const tellOfFailure = (t: TestContext, workers: readonly WorkerProcess[]) => {
+  for (const { pid, log } of workers) {
+    for (const { time, msg } of log.slice(-LINES_TOLD)) t.diagnostic(`worker ${pid}: ${String(time)} ${msg}`);
+  }
+};
+
 /**
  * Opens a scene for a job, with names of its own for topics and groups; all of it is gone when the test ends.
  *
@@ -101,7 +111,11 @@ export const openScene = async (
   own: (folder: string) => Env,
 ): Promise<Scene> => {
   const opened = new AsyncDisposableStack();
-  t.after(() => opened.disposeAsync());
+  const workers: WorkerProcess[] = [];
+  t.after(async () => {
+    if (!t.passed) tellOfFailure(t, workers);
+    await opened.disposeAsync();
+  });
   const { KAFKA_BROKERS = "", RESONATE_URL = "" } = process.env;
   // Executions in Postgres on the embedded broker.
   const database = KAFKA_BROKERS === "" && isPostgres(RESONATE_URL) ? RESONATE_URL : undefined;
@@ -175,6 +189,7 @@ export const openScene = async (
     deadLetters,
     startWorker: async (extra = {}) => {
       const worker = opened.use(spawnWorker({ ...env, ...extra }, { cwd: folder, args: [job.name] }));
+      workers.push(worker);
       await worker.ready;
       return worker;
     },
