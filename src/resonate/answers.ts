@@ -44,6 +44,10 @@ const isLease = (task: unknown, id: string): boolean =>
   "version" in task &&
   typeof task.version === "number";
 
+/** Whether a promise holds what the request that created its task has sent. */
+export const isOwn = (request: Request, promise: PromiseRecord): boolean =>
+  request.kind === "task.create" && request.data.action.data.param.data === promise.param.data;
+
 /** Whether the SDK can look for the function of this execution: a version that is no whole number ends the process. */
 const isCallable = (promise: PromiseRecord): boolean => {
   try {
@@ -57,11 +61,12 @@ const isCallable = (promise: PromiseRecord): boolean => {
 };
 
 /** Makes of an execution that would end the process one that merely cannot be read. */
-export const takePoison = (response: Response): void => {
+export const takePoison = (request: Request, response: Response): void => {
   if (response.kind !== "task.acquire" && response.kind !== "task.create") return;
   if (!isSuccess(response)) return;
   const { promise } = response.data;
-  if (!isCallable(promise)) response.data.promise = { ...promise, param: { headers: {}, data: "" } };
+  if (!isOwn(request, promise) && !isCallable(promise))
+    response.data.promise = { ...promise, param: { headers: {}, data: "" } };
 };
 
 /**

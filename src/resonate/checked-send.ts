@@ -19,7 +19,7 @@ export const checkedSend =
       if (isResponse(response) && !isProtocolStatus(response.head.status))
         throw new Error(`status ${response.head.status}: ${response.data}`);
       if (!isAnswer(response, typed)) throw new Error("the response does not match the request");
-      takePoison(response);
+      takePoison(typed, response);
       return response;
     } catch (error) {
       if (error instanceof RefusedError) throw error;

@@ -8,6 +8,7 @@ import { createHandOver, type HandOver } from "./hand-over.ts";
 import { createHistory, type History } from "./history.ts";
 import { keepLeases, type Lease } from "./leases.ts";
 import { isPulse } from "./liveness.ts";
+import { makeWay } from "./make-way.ts";
 import { openTransport } from "./open-transport.ts";
 import { createPauses } from "./pauses.ts";
 import { failOnRefusal } from "./refusals.ts";
@@ -87,7 +88,7 @@ export const connect = (options: ConnectionOptions): Connection => {
     return response;
   };
   const leases = keepLeases({ send: watched }, { pid, ttl, logger });
-  const refusing = failOnRefusal(leases.send, () => assertFit(transport.send));
+  const refusing = failOnRefusal(makeWay(leases.send), () => assertFit(transport.send));
   const send: Send = async (typed) => {
     const request: Request = typed;
     if (request.kind === "task.release") await beforeRelease(request.data).catch(() => {});

@@ -73,8 +73,8 @@ export const createHttpSend = ({ access, logger, timeoutMs = TIMEOUT_MS }: HttpS
       controller?.abort(overdue);
       reject(overdue);
     }, timeoutMs);
-    let [status, text, isSecond] = [0, "", false];
-    const decoder = new TextDecoder();
+    let [status, isSecond] = [0, false];
+    const chunks: Buffer[] = [];
     const headers = { "content-type": "application/json", ...authorize(token) };
     const dispatch = (pool: Pool): unknown =>
       pool.dispatch(
@@ -88,11 +88,11 @@ export const createHttpSend = ({ access, logger, timeoutMs = TIMEOUT_MS }: HttpS
             status = code;
           },
           onResponseData: (_, chunk) => {
-            text += decoder.decode(chunk, { stream: true });
+            chunks.push(chunk);
           },
           onResponseEnd: () => {
             clearTimeout(timeout);
-            resolve({ status, text });
+            resolve({ status, text: String(Buffer.concat(chunks)) });
           },
           onResponseError: (_, error) => {
             if (status === 0 && !isSecond && "code" in error && CLOSED.has(error.code)) {
@@ -119,8 +119,8 @@ export const createHttpSend = ({ access, logger, timeoutMs = TIMEOUT_MS }: HttpS
 
   const send = checkedSend((request) => {
     const own = request.kind === "task.heartbeat" ? heartbeats : pool;
-    const auth = token.isEmpty ? {} : { auth: token.reveal() };
-    return post(JSON.stringify({ ...request, head: { ...request.head, ...auth } }), own);
+    if (token.isEmpty) return post(JSON.stringify(request), own);
+    return post(JSON.stringify({ ...request, head: { ...request.head, auth: token.reveal() } }), own);
   }, logger);
 
   return {

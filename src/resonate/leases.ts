@@ -8,6 +8,7 @@ import {
   type Response,
   type Send,
 } from "@resonatehq/sdk";
+import { isOwn } from "./answers.ts";
 import { decodeValue } from "./call.ts";
 import { requestHead } from "./request.ts";
 
@@ -86,7 +87,7 @@ export const keepLeases = (network: Pick<Network, "send">, { pid, ttl, logger }:
       const { task, promise } = response.data;
       if (task?.state !== "acquired") return;
       held.set(task.id, task.version);
-      if (isReadable(promise)) heartbeat.start(task);
+      if (isOwn(request, promise) || isReadable(promise)) heartbeat.start(task);
       // The SDK throws at it and leaves it, lease and all.
       else void release(task).catch(() => {});
     }

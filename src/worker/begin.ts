@@ -7,6 +7,7 @@ import {
   type ResonateHandle,
   type Response,
 } from "@resonatehq/sdk";
+import { isOwn } from "../resonate/answers.ts";
 import { decodeCall } from "../resonate/call.ts";
 import { isRefusal, RefusedError } from "../resonate/refusals.ts";
 import { toError } from "../support/errors.ts";
@@ -63,6 +64,8 @@ interface Found {
   promise?: PromiseRecord;
   /** Whether its task was leased for the first time, by this call. */
   isNew?: boolean;
+  /** To be called once this call has started its execution. */
+  readonly onStarted: () => void;
 }
 
 const codec = new Codec();
@@ -99,7 +102,7 @@ export const createBegin = ({ name, beginRun, assertFit }: BeginOptions): Beginn
     const found = asking.getStore();
     if (found?.id === promise.id) Object.assign(found, { promise, isNew });
   };
-  const judge = ({ promise, isNew }: Found): Omit<Begun, "ended"> => {
+  const judge = ({ promise, isNew }: Omit<Found, "onStarted">): Omit<Begun, "ended"> => {
     if (promise === undefined) return { outcome: "started" };
     if (decodeCall(promise.param).func !== name)
       return { outcome: "taken", service: promise.tags[SERVICE_TAG] };
@@ -127,13 +130,19 @@ export const createBegin = ({ name, beginRun, assertFit }: BeginOptions): Beginn
       if (request.kind !== "task.create" || response.kind !== "task.create") return;
       const { task, promise } = response.data;
       // The first lease of a task is that of its creation, or of somebody else's task that nobody had taken yet.
-      note(promise, task?.state === "acquired" && task.version <= 1);
+      const isNew = task?.state === "acquired" && task.version <= 1;
+      note(promise, isNew);
+      if (isNew && isOwn(request, promise)) asking.getStore()?.onStarted();
     },
     begin: async (id, text) => {
-      const found: Found = { id };
+      const started = Promise.withResolvers<"started">();
+      const found: Found = { id, onStarted: () => started.resolve("started") };
       try {
-        const handle = await asking.run(found, () => beginRun(id, text));
-        return { ...judge(found), ended: () => untilEnded(handle.result()) };
+        const running = asking.run(found, () => beginRun(id, text));
+        const ended = async () => untilEnded((await running).result());
+        // It may be a while until the SDK begins to run what is started: see connection.ts.
+        const outcome = await Promise.race([started.promise, running]);
+        return outcome === "started" ? { outcome, ended } : { ...judge(found), ended };
       } catch (error) {
         return await judgeFailure(found, error);
       }

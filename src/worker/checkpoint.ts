@@ -24,8 +24,6 @@ const withCauses = (error: Error): Error =>
     : Object.assign(new Error(describe(error), { cause: error }), { name: error.name });
 
 export interface CheckpointOptions {
-  /** Of all promises of the execution. */
-  readonly lasting: { readonly timeout: number; readonly target: string };
   /** What the server has recorded of the executions that run here. */
   readonly history: Pick<History, "leaseOf" | "find" | "handBacksSince" | "idsOf">;
   readonly takeovers: Pick<Takeovers, "run">;
@@ -77,10 +75,10 @@ export interface Checkpoints {
  */
 export const createCheckpoints = (
   ctx: Context,
-  { lasting, history, takeovers, maxTakeovers, worker, messageId }: CheckpointOptions,
+  { history, takeovers, maxTakeovers, worker, messageId }: CheckpointOptions,
 ): Checkpoints => {
   // Retries are the step runner's: the SDK could not tell an outage from a failure.
-  const once = ctx.options({ ...lasting, retryPolicy: new Never() });
+  const once = ctx.options({ retryPolicy: new Never() });
   const lease = history.leaseOf(ctx.id);
   const passed = new Set<string>();
   let isEnding = false;

@@ -1,4 +1,5 @@
 import { Codec, type Context } from "@resonatehq/sdk";
+import { setDefaultOptions } from "../resonate/default-options.ts";
 import { describe, toError } from "../support/errors.ts";
 import { withLogFields } from "../support/log.ts";
 import { isCancelled } from "./cancel.ts";
@@ -87,10 +88,8 @@ export const createExecution = (options: ExecutionOptions) => {
     const envelope = decodeEnvelope(text);
     const { id, partition, offset, redrives, deadline, original, trace: headers } = envelope;
     const calls: Record<string, number> = { ...envelope.calls };
-    // The target everywhere, though a step runs where its execution does: without one the SDK tries to read its default
-    // as a URL, and throws and catches an error for that.
-    const lasting = { timeout: NEVER_MS, target };
-    const checkpoints = createCheckpoints(ctx, { ...options, lasting, messageId: id });
+    setDefaultOptions(ctx, { timeout: NEVER_MS, target });
+    const checkpoints = createCheckpoints(ctx, { ...options, messageId: id });
     let cancelled: unknown;
 
     /** Once cancelled, a workflow that catches that comes no further: it is to be driven again from where it was. */
@@ -157,7 +156,7 @@ export const createExecution = (options: ExecutionOptions) => {
         const { original: _, ...rest } = envelope;
         const next = encodeEnvelope({ ...rest, calls, args });
         const { version } = ctx.info;
-        const continued = yield* ctx.detached<R>(name, next, ctx.options({ ...lasting, version }));
+        const continued = yield* ctx.detached<R>(name, next, ctx.options({ version }));
         return yield* heed(continued);
       },
     };

@@ -2,6 +2,7 @@ import { Resonate, type Send } from "@resonatehq/sdk";
 import type { Producer } from "kafkajs";
 import { accessOf } from "../resonate/access-settings.ts";
 import { connect, endedIn } from "../resonate/connection.ts";
+import { setDefaultOptions } from "../resonate/default-options.ts";
 import { createResonateLogger } from "../resonate/log.ts";
 import { requestHead } from "../resonate/request.ts";
 import type { Transport } from "../resonate/transport.ts";
@@ -151,7 +152,12 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
   opened.defer(() => resonate.stop());
   const tags = { [SERVICE_TAG]: service.name };
   const { version } = service;
-  const lasting = resonate.options({ timeout: NEVER_MS, target: connection.anycast, tags, version });
+  const lasting = setDefaultOptions(resonate, {
+    timeout: NEVER_MS,
+    target: connection.anycast,
+    tags,
+    version,
+  });
   const execution = createExecution({
     job: job.name,
     name: service.name,

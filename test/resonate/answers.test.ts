@@ -75,7 +75,7 @@ test("only an execution whose function's version is no whole number loses what i
   ] as const) {
     const response = acquired(lease, data);
     assert.ok(isAnswer(response, acquire));
-    takePoison(response);
+    takePoison(acquire, response);
     assert.equal(response.data.promise.param?.data, kept ? data : "", data);
   }
 });

@@ -73,6 +73,7 @@ test("finished and failed: an execution that has ended is told apart by how, and
   mine.end("good").resolve("done");
   await first.ended();
   const second = await mine.begin("bad", "input");
+  await until("it runs", () => mine.runs.length === 2);
   mine.end("bad").reject(new Error("no more tries"));
   await assert.rejects(second.ended(), /no more tries/);
   for (const { begin } of [mine, theirs]) {
