@@ -21,6 +21,16 @@ export interface ResonateProxy {
   open(): Promise<void>;
 }
 
+/** Not by `fetch`, which takes twice the time. */
+const post = async (url: string, body: string): Promise<{ status: number; result: string }> => {
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+  httpRequest(url, { method: "POST", headers: { "content-type": "application/json" } }, resolve)
+    .on("error", reject)
+    .end(body);
+  const answer = await promise;
+  return { status: answer.statusCode ?? 502, result: await text(answer) };
+};
+
 /** Starts a proxy on a free port before the server at `target`. */
 export const startResonateProxy = async (target: string): Promise<ResonateProxy & AsyncDisposable> => {
   const forward = (incoming: IncomingMessage, response: ServerResponse, body?: string) => {
@@ -44,14 +54,9 @@ export const startResonateProxy = async (target: string): Promise<ResonateProxy 
     if (!isRequest(request))
       throw new Error(`expected a request of the Resonate protocol, got ${body.slice(0, 200)}`);
     await proxy.onRequest(request);
-    const answer = await fetch(target, {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body,
-    });
-    const result = await answer.text();
-    await proxy.onAnswer(request, answer.status);
-    response.writeHead(answer.status, { "content-type": "application/json" }).end(result);
+    const { status, result } = await post(target, body);
+    await proxy.onAnswer(request, status);
+    response.writeHead(status, { "content-type": "application/json" }).end(result);
   };
 
   const server = createServer((incoming, response) => {

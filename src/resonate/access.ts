@@ -1,4 +1,7 @@
-import { buildConnector, Client, type Dispatcher } from "undici";
+import type { Dispatcher, buildConnector as undici } from "undici";
+import request from "undici/lib/api/api-request.js";
+import buildConnector from "undici/lib/core/connect.js";
+import Client from "undici/lib/dispatcher/client.js";
 import { AccessError } from "../support/access-error.ts";
 import { toError } from "../support/errors.ts";
 import type { Secret } from "../support/secret.ts";
@@ -24,10 +27,7 @@ const KEEP_ALIVE_MS = 15_000;
  *
  * @throws {AccessError} when that file cannot be used
  */
-export const createConnector = ({
-  url,
-  caPath,
-}: Pick<Access, "url" | "caPath">): buildConnector.connector => {
+export const createConnector = ({ url, caPath }: Pick<Access, "url" | "caPath">): undici.connector => {
   if (!url.startsWith("https:")) return buildConnector({ keepAliveInitialDelay: KEEP_ALIVE_MS });
   readCa(caPath);
   return (options, callback) => {
@@ -78,7 +78,7 @@ export const requestAlone = async (
   const connect = createConnector(access);
   const client = new Client(access.url, { connect, headersTimeout: 0, bodyTimeout: 0 });
   try {
-    return await client.request({ ...options, headers: { ...headers, ...authorize(access.token) } });
+    return await request.call(client, { ...options, headers: { ...headers, ...authorize(access.token) } });
   } catch (error) {
     throw toAccessError(error);
   } finally {

@@ -1,5 +1,6 @@
 import { isResponse, type Logger, type Send } from "@resonatehq/sdk";
-import { type Dispatcher, Pool } from "undici";
+import type { Dispatcher } from "undici";
+import Pool from "undici/lib/dispatcher/pool.js";
 import { type Access, authorize, createConnector, findRefusedStatus, toAccessError } from "./access.ts";
 import { checkedSend, isProtocolStatus } from "./checked-send.ts";
 import { isRefusal, RefusedError } from "./refusals.ts";

@@ -151,30 +151,29 @@ export const openScene = async (
   await admin.connect();
   opened.defer(() => admin.disconnect());
 
-  const watch = async (topic: string) => {
-    const seen: KafkaMessage[] = [];
-    const groupId = `watch-${topic}`;
-    // kafkajs 2.2.4 goes on after a disconnect that comes while it joins its group or starts again after a crash.
-    let ended = false;
-    // A short session, since after an outage a reader waits for the end of the one it had.
-    const consumer = kafka.consumer({
-      groupId,
-      maxWaitTimeInMs: 100,
-      sessionTimeout: 6000,
-      retry: { restartOnFailure: async () => !ended },
-    });
-    consumer.on(consumer.events.FETCH_START, () => (ended ? consumer.disconnect() : undefined));
-    await consumer.connect();
-    opened.defer(() => {
-      ended = true;
-      return consumer.disconnect();
-    });
-    await consumer.subscribe({ topic, fromBeginning: true });
-    await consumer.run({ eachMessage: async ({ message }) => void seen.push(message) });
-    return seen;
-  };
-  const completions = await watch(settings.TOPIC_COMPLETIONS);
-  const deadLetters = await watch(settings.TOPIC_DEAD_LETTERS);
+  const completions: KafkaMessage[] = [];
+  const deadLetters: KafkaMessage[] = [];
+  const watched = new Map([
+    [settings.TOPIC_COMPLETIONS, completions],
+    [settings.TOPIC_DEAD_LETTERS, deadLetters],
+  ]);
+  // kafkajs 2.2.4 goes on after a disconnect that comes while it joins its group or starts again after a crash.
+  let ended = false;
+  // A short session, since after an outage a reader waits for the end of the one it had.
+  const watcher = kafka.consumer({
+    groupId: `watch-${run}`,
+    maxWaitTimeInMs: 200,
+    sessionTimeout: 6000,
+    retry: { restartOnFailure: async () => !ended },
+  });
+  watcher.on(watcher.events.FETCH_START, () => (ended ? watcher.disconnect() : undefined));
+  await watcher.connect();
+  opened.defer(() => {
+    ended = true;
+    return watcher.disconnect();
+  });
+  await watcher.subscribe({ topics: [...watched.keys()], fromBeginning: true });
+  await watcher.run({ eachMessage: async ({ topic, message }) => void watched.get(topic)?.push(message) });
 
   return {
     settings,
