@@ -1,4 +1,5 @@
 import { type Context, Never, type PromiseRecord } from "@resonatehq/sdk";
+import { checkpointId } from "../resonate/child-ids.ts";
 import type { History } from "../resonate/history.ts";
 import { sleep } from "../resonate/sleep.ts";
 import { describe, toError } from "../support/errors.ts";
@@ -58,12 +59,18 @@ export interface Checkpoints {
   /** @throws {CancelledError} when the execution is cancelled */
   sleep(ms: number): Generator<unknown, void, unknown>;
   /**
-   * Holds the workflow to it that all that is recorded was passed. To be called when it comes to its end, or goes on in
-   * a fresh execution; `what` says which.
+   * To be called before the workflow goes on in a fresh execution, which is recorded elsewhere. What is recorded behind
+   * its place is what the workflow did once that execution had failed.
    *
    * @throws {CancelledError} when the execution is cancelled
    */
-  leave(what: string): Generator<unknown, void, unknown>;
+  goOn(): Generator<unknown, void, unknown>;
+  /**
+   * To be called when the workflow comes to its end: holds it to it that all that is recorded was passed.
+   *
+   * @throws {CancelledError} when the execution is cancelled
+   */
+  end(): Generator<unknown, void, unknown>;
 }
 
 /**
@@ -98,19 +105,21 @@ export const createCheckpoints = (
     if (recorded && isSame(recorded)) return;
     // Steps follow one another: what is new comes behind all that is recorded.
     if (recorded === undefined) return yield* leave(what);
-    heedCancel(history.idsOf(ctx.id));
+    heedCancel();
     yield* stop(what, recorded);
   }
-  function* leave(what: string) {
-    const ids = history.idsOf(ctx.id);
-    heedCancel(ids);
-    const left = ids
+  const findLeft = () =>
+    history
+      .idsOf(ctx.id)
       .filter((promiseId) => !passed.has(promiseId))
       .map((promiseId) => history.find(ctx.id, promiseId))
       .find((recorded) => !isMark(recorded) && !isCancelMark(recorded));
+  function* leave(what: string) {
+    heedCancel();
+    const left = findLeft();
     if (left !== undefined) yield* stop(what, left);
   }
-  const heedCancel = (promiseIds: readonly string[]) => {
+  const heedCancel = (promiseIds: readonly string[] = history.idsOf(ctx.id)) => {
     if (!isEnding && promiseIds.some((promiseId) => endsExecution(history.find(ctx.id, promiseId))))
       throw new CancelledError("cancelled");
   };
@@ -146,6 +155,14 @@ export const createCheckpoints = (
       yield* pass(timer.id, "a sleep", ({ tags }) => tags[TIMER_TAG] === "true");
       yield* timer.wait();
     },
-    leave,
+    *goOn() {
+      const place = checkpointId(ctx.id, passed.size);
+      passed.add(place);
+      const recorded = history.find(ctx.id, place);
+      // A replay takes the way that is recorded, here, too.
+      if (recorded !== undefined || findLeft() === undefined) heedCancel();
+      if (recorded !== undefined) yield* stop("a fresh execution", recorded);
+    },
+    end: () => leave("its end"),
   };
 };

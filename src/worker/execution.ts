@@ -152,7 +152,7 @@ export const createExecution = (options: ExecutionOptions) => {
       },
       sleep: (ms) => heed(checkpoints.sleep(ms)),
       *continueAsNew<Args extends unknown[], R>(_workflow: unknown, ...args: Args) {
-        yield* heed(checkpoints.leave("a fresh execution"));
+        yield* heed(checkpoints.goOn());
         const { original: _, ...rest } = envelope;
         const next = encodeEnvelope({ ...rest, calls, args });
         const { version } = ctx.info;
@@ -164,7 +164,7 @@ export const createExecution = (options: ExecutionOptions) => {
     try {
       const [input, ...rest] = envelope.args;
       const result = assertJson("the workflow", yield* workflow(context, input, ...rest));
-      yield* heed(checkpoints.leave("its end"));
+      yield* heed(checkpoints.end());
       return result;
     } catch (thrown) {
       const error = cancelled ?? thrown;

@@ -401,6 +401,30 @@ test("only the first execution of a message answers for it: a later segment pass
   assert.ok(deadLetters[0]?.envelope.original !== undefined, "that of the first");
 });
 
+test("a workflow goes on, over its replays, after a fresh execution of it has failed", async (t) => {
+  const { keys, ...steps } = createSteps();
+  const workflow = function* (
+    ctx: WorkflowContext,
+    input: unknown,
+    first = 0,
+  ): Generator<unknown, string, unknown> {
+    if (first === 1) throw new RangeError("in the second");
+    yield* ctx.run(steps.charge);
+    try {
+      return yield* ctx.continueAsNew(workflow, input, first + 1);
+    } catch {
+      yield* ctx.run(steps.ship);
+      yield* ctx.sleep(1);
+      yield* ctx.run(steps.charge);
+      return "undone";
+    }
+  };
+  const { outcome, deadLetters } = await playExecution(t, { steps, workflow });
+  assert.deepEqual(outcome, { result: "undone" });
+  assert.deepEqual(keys, ["job/m/charge/0", "job/m/ship/0", "job/m/charge/1"]);
+  assert.deepEqual(deadLetters, []);
+});
+
 test("the original message is not carried along into later segments", async (t) => {
   const value = "x".repeat(10_000);
   const workflow = function* (
