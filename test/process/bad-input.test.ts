@@ -390,8 +390,7 @@ suite("bad input", { concurrency: 3 }, () => {
     const worker = await scene.startWorker();
     await deleteDeadLetterTopic(t, scene);
     // The scene's own reader, which reads both topics, reads none while one is gone.
-    const completions = await watchTopic(kafka, settings.TOPIC_COMPLETIONS);
-    t.after(() => completions[Symbol.asyncDispose]());
+    const completions = scene.resources.use(await watchTopic(kafka, settings.TOPIC_COMPLETIONS));
     const isDone = (id: string) => completions.messages.some(({ key }) => String(key) === id);
     const good = ["before", "after", "after-too"].map((name) => `${name}-${settings.KAFKA_GROUP_ID}`);
     await scene.records.addRows(new Map(good.map((id) => [id, settings.BATCH_SIZE])));
@@ -409,8 +408,7 @@ suite("bad input", { concurrency: 3 }, () => {
     assert.ok(!worker.lines.some((line) => line.includes("message goes to")));
 
     await ensureTopics(kafka, settings);
-    const letters = await watchTopic(kafka, settings.TOPIC_DEAD_LETTERS);
-    t.after(() => letters[Symbol.asyncDispose]());
+    const letters = scene.resources.use(await watchTopic(kafka, settings.TOPIC_DEAD_LETTERS));
     const letter = await until("the dead letter", () => letters.messages[0]);
     assert.equal(reasonOf(letter), "invalid-json");
     assertLetter(letter, bad, { topic: settings.TOPIC_SOURCE, partition: 0, offset: "1" });
