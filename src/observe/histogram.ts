@@ -47,7 +47,9 @@ export class Tally extends Histogram {
     // By one label after the other: a text of all of them as one key would be made anew for each value.
     let at = this.#root;
     for (const name of this.#own.labelNames) {
-      at = at.by.getOrInsertComputed(labels[name] ?? "", createLabelled);
+      const value = labels[name] ?? "";
+      // `get` is compiled into this loop, which getOrInsertComputed is not.
+      at = at.by.get(value) ?? at.by.getOrInsertComputed(value, createLabelled);
     }
     if (at.series === undefined) {
       at.series = { labels, counts: Array(this.#own.buckets.length + 1).fill(0), sum: 0 };
@@ -64,6 +66,14 @@ export class Tally extends Histogram {
     while (bucket < buckets.length && seconds > Number(buckets[bucket])) bucket += 1;
     series.counts[bucket] = Number(series.counts[bucket]) + 1;
     series.sum += seconds;
+  }
+
+  /** How many values there were, by labels. */
+  totals(): { readonly labels: Labels; readonly count: number }[] {
+    return this.#all.map(({ labels, counts }) => ({
+      labels,
+      count: counts.reduce((sum, own) => sum + own, 0),
+    }));
   }
 
   override async get() {

@@ -47,6 +47,18 @@ export const createMetrics = ({ state, isReady, version, group }: MetricsOptions
     new Tally({ name: PREFIX + name, help, labelNames, buckets, registers });
   const gauge = <L extends string>(name: string, help: string, labelNames: L[] = []) =>
     new Gauge({ name: PREFIX + name, help, labelNames, registers });
+  /** What a histogram has counted, as a counter of its own. */
+  const totals = (name: string, help: string, of: Tally, labelNames: readonly string[]) =>
+    new Counter<string>({
+      name: PREFIX + name,
+      help,
+      labelNames: [...labelNames],
+      registers,
+      collect() {
+        this.reset();
+        for (const { labels, count } of of.totals()) this.inc(labels, count);
+      },
+    });
   /** What is read when somebody looks; absent while it is not known. */
   const reading = (name: string, help: string, read: () => number | undefined) =>
     new Gauge({
@@ -124,17 +136,15 @@ export const createMetrics = ({ state, isReady, version, group }: MetricsOptions
     const own = state();
     return own && (own.oldestSince === undefined ? 0 : (Date.now() - own.oldestSince) / 1000);
   });
-  const finished = counter("executions_finished_total", "Executions that ended here.", ["outcome"]);
   const executionSeconds = histogram(
     "execution_duration_seconds",
     "From an execution's creation to its end.",
     LONG,
     ["outcome"],
   );
+  totals("executions_finished_total", "Executions that ended here.", executionSeconds, ["outcome"]);
   on("execution.ended", ({ isWhole, outcome, ms }) => {
-    if (!isWhole) return;
-    finished.inc({ outcome });
-    executionSeconds.tally({ outcome }, ms / 1000);
+    if (isWhole) executionSeconds.tally({ outcome }, ms / 1000);
   });
   const takenOver = counter(
     "executions_taken_over_total",
@@ -142,18 +152,17 @@ export const createMetrics = ({ state, isReady, version, group }: MetricsOptions
   );
   on("execution.taken-over", () => takenOver.inc());
 
-  const steps = counter(
+  const stepSeconds = histogram("step_duration_seconds", "How long they took.", SHORT, ["step", "result"]);
+  totals(
     "steps_total",
     "Tries of steps by how they ended; 'answered' is done, with the answer that the ledger had.",
+    stepSeconds,
     ["step", "result"],
   );
-  const stepSeconds = histogram("step_duration_seconds", "How long they took.", SHORT, ["step", "result"]);
   const answered = new Set<string>();
   const onStep = (step: string, key: string, result: "done" | "failed" | "retried", ms: number) => {
-    const wasAnswered = answered.delete(key);
-    const labels = { step, result: wasAnswered && result === "done" ? "answered" : result };
-    steps.inc(labels);
-    stepSeconds.tally(labels, ms / 1000);
+    const wasAnswered = answered.size > 0 && answered.delete(key);
+    stepSeconds.tally({ step, result: wasAnswered && result === "done" ? "answered" : result }, ms / 1000);
   };
   on("step.answered", ({ key }) => void answered.add(key));
   on("step.ended", ({ step, key, result, ms }) => onStep(step, key, result, ms));

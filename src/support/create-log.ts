@@ -1,3 +1,4 @@
+import { fstatSync } from "node:fs";
 import type { Writable } from "node:stream";
 import { pino } from "pino";
 import { describe } from "./errors.ts";
@@ -8,14 +9,26 @@ import { visible } from "./visible.ts";
 /** Fields of these names are never shown, whoever logs them. */
 const SECRET_NAME = /password|secret|token|authorization/i;
 
+/** Names of fields, and whether they are secret: the names are those of code, and few. */
+const names = new Map<string, boolean>();
+const MAX_NAMES = 1000;
+
+const isSecret = (name: string): boolean => {
+  const known = names.get(name);
+  if (known !== undefined) return known;
+  const found = SECRET_NAME.test(name);
+  if (names.size < MAX_NAMES) names.set(name, found);
+  return found;
+};
+
 /** A value as it may be shown: outside text made visible and cut, secrets hidden, anything else as its JSON. */
 const shownValue = (name: string, value: unknown): unknown => {
-  if (SECRET_NAME.test(name)) return "[secret]";
+  if (isSecret(name)) return "[secret]";
   if (typeof value === "string") return visible(value);
   if (typeof value !== "object" || value === null) return value;
   if (value instanceof Error) return visible(describe(value));
   try {
-    const text = JSON.stringify(value, (own, inner) => (SECRET_NAME.test(own) ? "[secret]" : inner));
+    const text = JSON.stringify(value, (own, inner) => (isSecret(own) ? "[secret]" : inner));
     return JSON.parse(text, (_, inner) => (typeof inner === "string" ? visible(inner) : inner));
   } catch (error) {
     return `[${visible(describe(error))}]`;
@@ -42,17 +55,28 @@ const createTimestamp = () => {
   };
 };
 
-/** What a pipe takes in one piece (PIPE_BUF of Linux), in bytes. */
-const PIECE_BYTES = 4096;
+/** What a stream to a terminal or a file has beside others. */
+interface Terminal {
+  readonly isTTY?: boolean;
+  readonly fd?: number;
+  hasColors?(): boolean;
+}
+
+/** What a pipe takes in one piece (PIPE_BUF of Linux), in bytes, and what is written to a file in one. */
+const PIPE_BYTES = 4096;
+const FILE_BYTES = 64 * 1024;
+
+const isFile = ({ fd }: Terminal): boolean => fd !== undefined && fstatSync(fd).isFile();
 
 /** How long a line may wait for others to be written with, in milliseconds. */
-const COLLECT_MS = 20;
+const COLLECT_MS = 50;
 
 /**
  * Writes lines to `stream` in pieces: those of a few milliseconds together, since each write costs, but no more than a
  * pipe takes whole, and one after the other. Several workers may share a pipe, and their lines must not mix.
  */
-const collectTo = (stream: Writable) => {
+const collectTo = (stream: Writable & Terminal) => {
+  const pieceBytes = isFile(stream) ? FILE_BYTES : PIPE_BYTES;
   const pieces: string[] = [];
   let [last, bytes] = ["", 0];
   let isWriting = false;
@@ -77,18 +101,12 @@ const collectTo = (stream: Writable) => {
   if (stream.listenerCount("error") === 0) stream.on("error", () => {});
   return (line: string) => {
     const size = Buffer.byteLength(line);
-    if (bytes + size > PIECE_BYTES) endPiece();
+    if (bytes + size > pieceBytes) endPiece();
     if (bytes === 0) setTimeout(flush, COLLECT_MS);
     last += line;
     bytes += size;
   };
 };
-
-/** What a stream to a terminal has beside others. */
-interface Terminal {
-  readonly isTTY?: boolean;
-  hasColors?(): boolean;
-}
 
 /** Makes lines to read of lines of JSON; `undefined` where pino-pretty is not installed. */
 const loadPrettify = async (colorize: boolean): Promise<((line: string) => string) | undefined> => {

@@ -33,7 +33,7 @@ export interface RunningConsumer {
 }
 
 /** How long a fetch waits for messages, and so how long an idle consumer takes to stop. */
-const MAX_WAIT_MS = 500;
+const MAX_WAIT_MS = 1000;
 /** At most so much of a partition is in memory, or one message if that is larger. */
 const MAX_BYTES_PER_PARTITION = 256 * 1024;
 

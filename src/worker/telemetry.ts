@@ -109,7 +109,8 @@ const channels = new Map<EventName, Channel>();
 
 const openChannel = (name: EventName): Channel => channel(PREFIX + name);
 
-const channelOf = (name: EventName): Channel => channels.getOrInsertComputed(name, openChannel);
+const channelOf = (name: EventName): Channel =>
+  channels.get(name) ?? channels.getOrInsertComputed(name, openChannel);
 
 /** Tells of an event. Costs next to nothing while nobody listens. */
 export const tell = <E extends EventName>(name: E, fields: Events[E]): void => {
