@@ -27,7 +27,7 @@ mock.timers.enable({ apis: ["setTimeout"] });
 
 /** Lets the time pass for which lines wait for others. */
 const collected = async () => {
-  mock.timers.tick(20);
+  mock.timers.tick(50);
   await setImmediate();
 };
 
