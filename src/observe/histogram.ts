@@ -1,4 +1,4 @@
-import { Histogram, type HistogramConfiguration } from "prom-client";
+import { Counter, Histogram, type HistogramConfiguration } from "prom-client";
 
 type Labels = Readonly<Record<string, string | number>>;
 
@@ -68,12 +68,24 @@ export class Tally extends Histogram {
     series.sum += seconds;
   }
 
-  /** How many values there were, by labels. */
-  totals(): { readonly labels: Labels; readonly count: number }[] {
-    return this.#all.map(({ labels, counts }) => ({
-      labels,
-      count: counts.reduce((sum, own) => sum + own, 0),
-    }));
+  /** A counter of the values, by the same labels. */
+  createCounter(name: string, help: string): Counter {
+    const { labelNames, registers = [] } = this.#own;
+    const all = this.#all;
+    return new Counter({
+      name,
+      help,
+      labelNames: [...labelNames],
+      registers,
+      collect() {
+        this.reset();
+        for (const { labels, counts } of all)
+          this.inc(
+            labels,
+            counts.reduce((sum, own) => sum + own, 0),
+          );
+      },
+    });
   }
 
   override async get() {

@@ -47,18 +47,6 @@ export const createMetrics = ({ state, isReady, version, group }: MetricsOptions
     new Tally({ name: PREFIX + name, help, labelNames, buckets, registers });
   const gauge = <L extends string>(name: string, help: string, labelNames: L[] = []) =>
     new Gauge({ name: PREFIX + name, help, labelNames, registers });
-  /** What a histogram has counted, as a counter of its own. */
-  const totals = (name: string, help: string, of: Tally, labelNames: readonly string[]) =>
-    new Counter<string>({
-      name: PREFIX + name,
-      help,
-      labelNames: [...labelNames],
-      registers,
-      collect() {
-        this.reset();
-        for (const { labels, count } of of.totals()) this.inc(labels, count);
-      },
-    });
   /** What is read when somebody looks; absent while it is not known. */
   const reading = (name: string, help: string, read: () => number | undefined) =>
     new Gauge({
@@ -142,7 +130,7 @@ export const createMetrics = ({ state, isReady, version, group }: MetricsOptions
     LONG,
     ["outcome"],
   );
-  totals("executions_finished_total", "Executions that ended here.", executionSeconds, ["outcome"]);
+  executionSeconds.createCounter(`${PREFIX}executions_finished_total`, "Executions that ended here.");
   on("execution.ended", ({ isWhole, outcome, ms }) => {
     if (isWhole) executionSeconds.tally({ outcome }, ms / 1000);
   });
@@ -153,11 +141,9 @@ export const createMetrics = ({ state, isReady, version, group }: MetricsOptions
   on("execution.taken-over", () => takenOver.inc());
 
   const stepSeconds = histogram("step_duration_seconds", "How long they took.", SHORT, ["step", "result"]);
-  totals(
-    "steps_total",
+  stepSeconds.createCounter(
+    `${PREFIX}steps_total`,
     "Tries of steps by how they ended; 'answered' is done, with the answer that the ledger had.",
-    stepSeconds,
-    ["step", "result"],
   );
   const answered = new Set<string>();
   const onStep = (step: string, key: string, result: "done" | "failed" | "retried", ms: number) => {

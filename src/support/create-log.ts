@@ -68,18 +68,19 @@ const FILE_BYTES = 64 * 1024;
 
 const isFile = ({ fd }: Terminal): boolean => fd !== undefined && fstatSync(fd).isFile();
 
-/** How long a line may wait for others to be written with, in milliseconds. */
+/** How long lines behind a first one wait to be written together, in milliseconds. */
 const COLLECT_MS = 50;
 
 /**
- * Writes lines to `stream` in pieces: those of a few milliseconds together, since each write costs, but no more than a
- * pipe takes whole, and one after the other. Several workers may share a pipe, and their lines must not mix.
+ * Writes lines to `stream` in pieces: a line that comes alone at once, those of the next milliseconds together, since
+ * each write costs, but no more than a pipe takes whole, and one after the other. Several workers may share a pipe, and
+ * their lines must not mix.
  */
 const collectTo = (stream: Writable & Terminal) => {
   const pieceBytes = isFile(stream) ? FILE_BYTES : PIPE_BYTES;
   const pieces: string[] = [];
   let [last, bytes] = ["", 0];
-  let isWriting = false;
+  let [isWriting, isCollecting] = [false, false];
   const endPiece = () => {
     if (last !== "") pieces.push(last);
     [last, bytes] = ["", 0];
@@ -99,12 +100,23 @@ const collectTo = (stream: Writable & Terminal) => {
   });
   // Whoever reads the log may go away: the work goes on. Pino's own streams would try for ever to write the rest at exit.
   if (stream.listenerCount("error") === 0) stream.on("error", () => {});
+  const collect = () => {
+    isCollecting = true;
+    setTimeout(() => {
+      isCollecting = false;
+      if (last === "") return;
+      flush();
+      collect();
+    }, COLLECT_MS);
+  };
   return (line: string) => {
     const size = Buffer.byteLength(line);
     if (bytes + size > pieceBytes) endPiece();
-    if (bytes === 0) setTimeout(flush, COLLECT_MS);
     last += line;
     bytes += size;
+    if (isCollecting) return;
+    flush();
+    collect();
   };
 };
 
