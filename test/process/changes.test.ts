@@ -59,7 +59,7 @@ const CHANGES = [
   { job: "orders", what: "two steps are swapped", file: "orders-swapped.ts" },
 ];
 
-suite("changes under running executions", { concurrency: 3, timeout: 600_000 }, () => {
+suite("changes under running executions", { concurrency: 6, timeout: 600_000 }, () => {
   for (const { job: name, what, file } of CHANGES) {
     test(`mode 29: ${what} in the workflow of ${name} while records sleep: no false completion, and a worker with the old order finishes them`, async (t) => {
       const job = jobNamed(name);

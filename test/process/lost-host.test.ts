@@ -207,7 +207,7 @@ const cuts: readonly {
 
 const joinsOf = (worker: WorkerProcess) => linesWith(worker, "joined consumer group").length;
 
-suite("lost host", { concurrency: 3, timeout: 240_000 }, () => {
+suite("lost host", { concurrency: 5, timeout: 240_000 }, () => {
   for (const job of jobs) {
     test(`mode 27: a worker's host vanishes with its connections open: all goes on at the others (${job.name})`, (t) =>
       loseHost(t, {

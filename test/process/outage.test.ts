@@ -110,7 +110,7 @@ const rideOut = async (
   await assertUp(worker);
 };
 
-suite("outage", { concurrency: 3 }, () => {
+suite("outage", { concurrency: 5 }, () => {
   const closeFor = async ({ proxy }: DeletionScene, ms: number) => {
     await proxy.close();
     return {
