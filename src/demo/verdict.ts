@@ -108,7 +108,7 @@ export interface WorkerEnd {
 export const judgeStops = (ends: readonly WorkerEnd[]): Finding => {
   // One that was asked before its first line had not begun: Node itself ends it, by the signal.
   const failed = ends.filter(({ exit, lastLine }) => exit !== 0 && !(exit === "SIGTERM" && lastLine === ""));
-  const lines = failed.map(({ lastLine }) => lastLine).join(" ");
+  const lines = failed.map(({ exit, lastLine }) => `(${exit}) ${lastLine}`).join(" ");
   return {
     claim: "every worker that was asked to stop did",
     holds: failed.length === 0,
