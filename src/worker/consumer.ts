@@ -61,13 +61,16 @@ export const startConsumer = async (options: ConsumerOptions): Promise<RunningCo
       throw failure;
     }
   };
-  /** Joins anew, whenever the broker refuses what it allowed before. Rejects with what ends the consumer for good. */
+  /**
+   * Joins anew, whenever the broker refuses what it allowed before, or all connections were cut while the group's
+   * coordinator was looked for: kafkajs (2.2.4) gives up on that. Rejects with what ends the consumer for good.
+   */
   const consume = async (): Promise<never> => {
     for (;;) {
       const error = await member.ended;
       const refusal = findAccessError(error, rights);
-      if (!refusal) throw error;
-      log.error(`nothing is consumed, trying on: ${refusal.message}`);
+      if (!refusal && error.name !== "KafkaJSGroupCoordinatorNotFound") throw error;
+      log.error(`nothing is consumed, trying on: ${(refusal ?? error).message}`);
       member = await retryUntilDone(joinAnew, {
         signal,
         minDelayMs: 1000,
