@@ -1,4 +1,4 @@
-import type { Dispatcher, buildConnector as undici } from "undici";
+import type { Dispatcher } from "undici";
 import request from "undici/lib/api/api-request.js";
 import buildConnector from "undici/lib/core/connect.js";
 import Client from "undici/lib/dispatcher/client.js";
@@ -27,7 +27,10 @@ const KEEP_ALIVE_MS = 15_000;
  *
  * @throws {AccessError} when that file cannot be used
  */
-export const createConnector = ({ url, caPath }: Pick<Access, "url" | "caPath">): undici.connector => {
+export const createConnector = ({
+  url,
+  caPath,
+}: Pick<Access, "url" | "caPath">): ReturnType<typeof buildConnector> => {
   if (!url.startsWith("https:")) return buildConnector({ keepAliveInitialDelay: KEEP_ALIVE_MS });
   readCa(caPath);
   return (options, callback) => {

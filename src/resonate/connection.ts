@@ -44,8 +44,8 @@ export interface Connection extends Network, Pick<HandOver, "drain" | "handBack"
 }
 
 /**
- * Connects to a Resonate server. A request passes, from the SDK to the transport: hand-over, refusals, leases, and
- * those who watch.
+ * Connects to a Resonate server. A request passes, from the SDK to the transport: hand-over, refusals, the way
+ * that is made for starts, leases, and those who watch.
  */
 export const connect = (options: ConnectionOptions): Connection => {
   const { pid, ttl, logger, log, assertFit } = options;

@@ -4,8 +4,19 @@ import { HANDED_BACK_TAG, INTERNAL_ID, requestHead } from "./request.ts";
 
 /** How long the note of a hand-back is pending, in milliseconds: nobody waits for it. */
 const NOTE_MS = 60_000;
-/** How long a task is leased that is only passed on, in milliseconds. */
-const PASS_LEASE_MS = 5000;
+/** How long a task is leased that is to be handed back at once, in milliseconds. */
+const BRIEFLY_MS = 5000;
+
+/** Leases a task to the worker `pid`, to hand it back at once; `undefined` where the server does not give it. */
+export const takeBriefly = async (
+  send: Send,
+  { id, version }: Lease,
+  pid: string,
+): Promise<Lease | undefined> => {
+  const data = { id, version, pid, ttl: BRIEFLY_MS };
+  const taken = await send({ kind: "task.acquire", head: requestHead(), data });
+  return isSuccess(taken) ? { id, version: taken.data.task.version } : undefined;
+};
 
 /**
  * Gives a lease back, with a note of that at the execution: without it a step that is handed back again and again
@@ -29,8 +40,7 @@ export const handBack = async (send: Send, { id, version }: Lease): Promise<void
 };
 
 /** Takes a task that the server offers to the worker `pid`, and hands it back at once: the server offers it anew. */
-export const passOn = async (send: Send, { id, version }: Lease, pid: string): Promise<void> => {
-  const data = { id, version, pid, ttl: PASS_LEASE_MS };
-  const taken = await send({ kind: "task.acquire", head: requestHead(), data });
-  if (isSuccess(taken)) await handBack(send, { id, version: taken.data.task.version });
+export const passOn = async (send: Send, task: Lease, pid: string): Promise<void> => {
+  const lease = await takeBriefly(send, task, pid);
+  if (lease !== undefined) await handBack(send, lease);
 };

@@ -1,5 +1,6 @@
 import { isSuccess, type Logger, type Message, type Send } from "@resonatehq/sdk";
 import type { Events } from "./events.ts";
+import { takeBriefly } from "./hand-back.ts";
 import { INTERNAL_ID, PULSE_ID, requestHead } from "./request.ts";
 
 /** How often the stream is looked at, in milliseconds. */
@@ -14,8 +15,6 @@ const RETRY_MS = 5000;
 const PULSE_LIFE_MS = 900_000;
 /** Renewed before it ends. */
 const PULSE_AGE_MS = PULSE_LIFE_MS * 0.9;
-/** How long the pulse is held while the server is asked for an event, in milliseconds. */
-const PULSE_LEASE_MS = 5000;
 
 export interface LivenessOptions {
   readonly send: Send;
@@ -77,13 +76,11 @@ export const watchLiveness = ({ send, events, pid, logger }: LivenessOptions): D
     if (!isSuccess(answer)) throw new Error(`expected a promise to be created, got ${answer.head.status}`);
   };
   /** Takes the pulse and hands it back, for the server to send it again. */
-  const beat = async ({ id, version }: Pulse) => {
-    const data = { id, version, pid, ttl: PULSE_LEASE_MS };
-    const taken = await send({ kind: "task.acquire", head: requestHead(), data });
+  const beat = async (present: Pulse) => {
+    const lease = await takeBriefly(send, present, pid);
     // The server has lost its state, or the pulse has ended.
-    if (!isSuccess(taken)) return renew();
-    const held = { id, version: taken.data.task.version };
-    await send({ kind: "task.release", head: requestHead(), data: held });
+    if (lease === undefined) return renew();
+    await send({ kind: "task.release", head: requestHead(), data: lease });
   };
   const ask = async (present: Pulse | undefined) => {
     isAsking = true;

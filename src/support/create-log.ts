@@ -9,7 +9,7 @@ import { visible } from "./visible.ts";
 /** Fields of these names are never shown, whoever logs them. */
 const SECRET_NAME = /password|secret|token|authorization/i;
 
-/** Names of fields, and whether they are secret: the names are those of code, and few. */
+/** Names of fields, and whether they are secret. Most are those of code, and few: to judge them anew each time costs. */
 const names = new Map<string, boolean>();
 const MAX_NAMES = 1000;
 

@@ -98,11 +98,11 @@ export const createBegin = ({ name, beginRun, assertFit }: BeginOptions): Beginn
   /** One for each call: the same id may be asked for twice at the same moment. */
   const asking = new AsyncLocalStorage<Found>();
 
-  const note = (promise: PromiseRecord, isNew: boolean) => {
+  const note = (promise: PromiseRecord, isNew: boolean): Found | undefined => {
     const found = asking.getStore();
-    if (found?.id === promise.id) Object.assign(found, { promise, isNew });
+    return found?.id === promise.id ? Object.assign(found, { promise, isNew }) : undefined;
   };
-  const judge = ({ promise, isNew }: Omit<Found, "onStarted">): Omit<Begun, "ended"> => {
+  const judge = ({ promise, isNew }: Found): Omit<Begun, "ended"> => {
     if (promise === undefined) return { outcome: "started" };
     if (decodeCall(promise.param).func !== name)
       return { outcome: "taken", service: promise.tags[SERVICE_TAG] };
@@ -131,8 +131,8 @@ export const createBegin = ({ name, beginRun, assertFit }: BeginOptions): Beginn
       const { task, promise } = response.data;
       // The first lease of a task is that of its creation, or of somebody else's task that nobody had taken yet.
       const isNew = task?.state === "acquired" && task.version <= 1;
-      note(promise, isNew);
-      if (isNew && isOwn(request, promise)) asking.getStore()?.onStarted();
+      const found = note(promise, isNew);
+      if (isNew && isOwn(request, promise)) found?.onStarted();
     },
     begin: async (id, text) => {
       const started = Promise.withResolvers<"started">();
@@ -140,7 +140,7 @@ export const createBegin = ({ name, beginRun, assertFit }: BeginOptions): Beginn
       try {
         const running = asking.run(found, () => beginRun(id, text));
         const ended = async () => untilEnded((await running).result());
-        // It may be a while until the SDK begins to run what is started: see connection.ts.
+        // It may be a while until the SDK begins to run what is started: see make-way.ts.
         const outcome = await Promise.race([started.promise, running]);
         return outcome === "started" ? { outcome, ended } : { ...judge(found), ended };
       } catch (error) {

@@ -51,11 +51,12 @@ export const startConsumer = async (options: ConsumerOptions): Promise<RunningCo
   const rights = { topic: `Read on topic ${topic}`, group: `Read on group ${groupId}` };
   const stopping = new AbortController();
   const { signal } = stopping;
-  let member = await orAccessError(join(options, signal), rights);
+  const joinOnce = () => orAccessError(join(options, signal), rights);
+  let member = await joinOnce();
 
   const joinAnew = async () => {
     try {
-      return await orAccessError(join(options, signal), rights);
+      return await joinOnce();
     } catch (failure) {
       if (!findAccessError(failure)) await restoreTopics();
       throw failure;

@@ -78,8 +78,7 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
   const inFlight = createInFlight(settings.MAX_IN_FLIGHT);
   const { begin, onAnswer } = createBegin({
     name: service.name,
-    // Not by the handle that register gives: it makes the options once more, and with them an error.
-    beginRun: (id, text) => resonate.beginRun(id, execution, text, lasting),
+    beginRun: (id, text) => execution.beginRun(id, text),
     assertFit: () => claim(connection.send),
   });
   const connection = connect({
@@ -151,14 +150,8 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
   const resonate = new Resonate({ network: connection, pid: name, ttl, logger });
   opened.defer(() => resonate.stop());
   const tags = { [SERVICE_TAG]: service.name };
-  const { version } = service;
-  const lasting = setDefaultOptions(resonate, {
-    timeout: NEVER_MS,
-    target: connection.anycast,
-    tags,
-    version,
-  });
-  const execution = createExecution({
+  setDefaultOptions(resonate, { timeout: NEVER_MS, target: connection.anycast, tags });
+  const run = createExecution({
     job: job.name,
     name: service.name,
     steps,
@@ -171,7 +164,7 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
     target: connection.anycast,
     sendDeadLetter: createSendDeadLetter({ producer, job: job.name, topics, now: Date.now, log }),
   });
-  resonate.register(service.name, execution, { version });
+  const execution = resonate.register(service.name, run, { version: service.version });
   void reportElsewhere(connection.send, service, log).catch(() => {});
 
   const resources = opened.move();

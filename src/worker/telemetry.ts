@@ -109,6 +109,7 @@ const channels = new Map<EventName, Channel>();
 
 const openChannel = (name: EventName): Channel => channel(PREFIX + name);
 
+/** `get` first, which costs the least. */
 const channelOf = (name: EventName): Channel =>
   channels.get(name) ?? channels.getOrInsertComputed(name, openChannel);
 
