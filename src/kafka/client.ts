@@ -1,8 +1,5 @@
-import kafkajs, { Kafka, type KafkaConfig, logLevel, Partitioners, type Producer } from "kafkajs";
-import { AccessError } from "../support/access-error.ts";
-import { OutageError } from "../support/errors.ts";
+import { Kafka, type KafkaConfig, logLevel } from "kafkajs";
 import type { Log } from "../support/log.ts";
-import { orAccessError } from "./access.ts";
 import { connectTo, kafkajsAddress } from "./addresses.ts";
 import { type ClientLog, createClientLog } from "./client-log.ts";
 import { registerCodecs } from "./compression.ts";
@@ -86,63 +83,4 @@ export const leaveGroupFor = (
 ): Promise<void> => {
   const { config, logger } = toInner(settings, options);
   return leaveGroup(config, logger, member);
-};
-
-/**
- * A producer whose acknowledged messages are on the log: all in-sync replicas, and not idempotent, since kafkajs
- * 2.2.4's idempotent producer drops acknowledged messages after a rejected send. The price is a message sent twice
- * when only the acknowledgement was lost.
- */
-export const createProducer = (kafka: Kafka): Producer => {
-  const producer = kafka.producer({
-    idempotent: false,
-    // A topic that is missing must not come into being with the broker's default of partitions.
-    allowAutoTopicCreation: false,
-    metadataMaxAge: METADATA_MAX_AGE_MS,
-    createPartitioner: Partitioners.DefaultPartitioner,
-    retry: { initialRetryTime: 200, maxRetryTime: 5000, retries: 10 },
-  });
-  return {
-    ...producer,
-    /** @throws {AccessError} when the broker refuses this client */
-    send: (record) => orAccessError(producer.send(record), { topic: `Write on topic ${record.topic}` }),
-  };
-};
-
-/**
- * Whether an error says that the broker is away, or that it does not let this client in, rather than that it does not
- * take the message: also where kafkajs has given up its own retries, which it marks as not retriable.
- */
-const isOutage = (error: unknown): boolean => {
-  if (error instanceof AccessError) return true;
-  if (!(error instanceof kafkajs.KafkaJSError)) return false;
-  const { cause } = error;
-  return error.retriable || (cause instanceof Error && cause !== error && isOutage(cause));
-};
-
-/** Kafka's errors 10 and 18: the one is about a message, the other about the batch it came in. */
-const TOO_LARGE = new Set(["MESSAGE_TOO_LARGE", "RECORD_LIST_TOO_LARGE"]);
-
-/**
- * What `send` resolves with.
- *
- * @throws {OutageError} when the broker is away, or refuses this client: somebody may let it in again
- * @throws what kafkajs throws, when the broker refuses the message
- */
-export const orOutage = async <T>(send: Promise<T>): Promise<T> => {
-  try {
-    return await send;
-  } catch (error) {
-    if (!isOutage(error)) throw error;
-    const message = error instanceof AccessError ? error.message : "the broker cannot be reached";
-    throw new OutageError(message, { cause: error });
-  }
-};
-
-/** Whether the broker refused a message because it is larger than its topic takes. */
-export const isTooLarge = (error: unknown): boolean => {
-  if (!(error instanceof kafkajs.KafkaJSError)) return false;
-  const { cause } = error;
-  if ("type" in error && typeof error.type === "string" && TOO_LARGE.has(error.type)) return true;
-  return cause instanceof Error && cause !== error && isTooLarge(cause);
 };

@@ -57,6 +57,8 @@ export interface Patience {
   readonly signal: AbortSignal;
   /** Told of each failure before the wait for the next try. */
   readonly onFailure: (error: unknown, retryInMs: number) => void;
+  /** Whether no retry can help; as the error says itself, unless told otherwise. */
+  readonly isFinal?: (error: unknown) => boolean;
   readonly minDelayMs?: number;
   readonly maxDelayMs?: number;
 }
@@ -64,11 +66,11 @@ export interface Patience {
 /**
  * Runs `work` until it succeeds, with a backoff that doubles from try to try.
  *
- * @throws the reason of `signal`, once that is aborted; what `work` throws, when that says that a retry cannot help
+ * @throws the reason of `signal`, once that is aborted; what `work` throws, when a retry cannot help
  */
 export const retryUntilDone = async <T>(
   work: () => Promise<T>,
-  { signal, onFailure, minDelayMs = 200, maxDelayMs = 5000 }: Patience,
+  { signal, onFailure, isFinal = (error) => !canRetry(error), minDelayMs = 200, maxDelayMs = 5000 }: Patience,
 ): Promise<T> => {
   for (let delay = minDelayMs; ; delay = Math.min(delay * 2, maxDelayMs)) {
     signal.throwIfAborted();
@@ -76,7 +78,7 @@ export const retryUntilDone = async <T>(
       return await work();
     } catch (error) {
       signal.throwIfAborted();
-      if (!canRetry(error)) throw error;
+      if (isFinal(error)) throw error;
       onFailure(error, delay);
     }
     await delayFor(delay, undefined, { signal }).catch(() => signal.throwIfAborted());

@@ -2,6 +2,8 @@ import type { Consumer, Kafka } from "kafkajs";
 import { findAccessError, orAccessError } from "../kafka/access.ts";
 import { roundRobinAmongSubscribers } from "../kafka/assigner.ts";
 import { METADATA_MAX_AGE_MS } from "../kafka/client.ts";
+import { isOutage } from "../kafka/errors.ts";
+import { AccessError } from "../support/access-error.ts";
 import { describe } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import { retryUntilDone } from "../support/retry.ts";
@@ -23,6 +25,8 @@ export interface ConsumerOptions {
    */
   readonly restoreTopics: () => Promise<void>;
   readonly log: Log;
+  /** Ends the tries to join. */
+  readonly signal: AbortSignal;
 }
 
 export interface RunningConsumer {
@@ -45,14 +49,21 @@ const MAX_BYTES_PER_PARTITION = 256 * 1024;
  * kafkajs joins anew, and whoever owns the partition gets what was not committed.
  *
  * @throws {AccessError} when the broker does not let it in at the start; later that is an outage
+ * @throws the reason of `signal`, once that is aborted while it joins
  */
 export const startConsumer = async (options: ConsumerOptions): Promise<RunningConsumer> => {
   const { groupId, topic, restoreTopics, log } = options;
   const rights = { topic: `Read on topic ${topic}`, group: `Read on group ${groupId}` };
   const stopping = new AbortController();
-  const { signal } = stopping;
+  const signal = AbortSignal.any([stopping.signal, options.signal]);
   const joinOnce = () => orAccessError(join(options, signal), rights);
-  let member = await joinOnce();
+  const tryOn = {
+    signal,
+    minDelayMs: 1000,
+    onFailure: (failure: unknown) => log.error(`nothing is consumed, trying on: ${describe(failure)}`),
+  };
+  const isFinal = (error: unknown) => error instanceof AccessError || !isOutage(error);
+  let member = await retryUntilDone(joinOnce, { ...tryOn, isFinal });
 
   const joinAnew = async () => {
     try {
@@ -62,21 +73,14 @@ export const startConsumer = async (options: ConsumerOptions): Promise<RunningCo
       throw failure;
     }
   };
-  /**
-   * Joins anew, whenever the broker refuses what it allowed before, or all connections were cut while the group's
-   * coordinator was looked for: kafkajs (2.2.4) gives up on that. Rejects with what ends the consumer for good.
-   */
+  /** Joins anew when it was an outage that ended the consumer; rejects with what ends it for good. */
   const consume = async (): Promise<never> => {
     for (;;) {
       const error = await member.ended;
-      const refusal = findAccessError(error, rights);
-      if (!refusal && error.name !== "KafkaJSGroupCoordinatorNotFound") throw error;
-      log.error(`nothing is consumed, trying on: ${(refusal ?? error).message}`);
-      member = await retryUntilDone(joinAnew, {
-        signal,
-        minDelayMs: 1000,
-        onFailure: (failure) => log.error(`nothing is consumed, trying on: ${describe(failure)}`),
-      });
+      const ended = findAccessError(error, rights) ?? error;
+      if (!isOutage(ended)) throw error;
+      tryOn.onFailure(ended);
+      member = await retryUntilDone(joinAnew, tryOn);
     }
   };
   const failed = consume();
@@ -167,6 +171,7 @@ const join = async (options: ConsumerOptions, stopping: AbortSignal): Promise<Me
     });
     // kafkajs tells of a group that does not let it in by this event only.
     if (crash) throw crash;
+    stopping.throwIfAborted();
   } catch (error) {
     await consumer.disconnect();
     throw error;

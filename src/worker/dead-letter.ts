@@ -1,5 +1,5 @@
 import type { IHeaders, Message, Producer } from "kafkajs";
-import { isTooLarge, orOutage } from "../kafka/client.ts";
+import { isTooLarge, orOutage } from "../kafka/errors.ts";
 import { describe } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import { isCancelled } from "./cancel.ts";

@@ -4,8 +4,8 @@ import { retryUntilDone } from "../support/retry.ts";
 import type { RunningConsumer } from "./consumer.ts";
 
 export interface MembershipOptions {
-  /** Joins the consumer group. */
-  readonly join: () => Promise<RunningConsumer>;
+  /** Joins the consumer group, until `signal` is aborted. */
+  readonly join: (signal: AbortSignal) => Promise<RunningConsumer>;
   readonly log: Log;
 }
 
@@ -29,8 +29,12 @@ export const joinGroup = ({ join, log }: MembershipOptions): Membership => {
 
   const enter = async () => {
     if (consumer || stopping.signal.aborted) return;
-    consumer = await join();
-    consumer.failed.catch(failed.reject);
+    const present = await join(stopping.signal);
+    consumer = present;
+    // What ends one that is left is that it was left.
+    present.failed.catch((error) => {
+      if (consumer === present) failed.reject(error);
+    });
   };
   const leave = async () => {
     const present = consumer;

@@ -1,5 +1,5 @@
 import type { Message, Producer } from "kafkajs";
-import { orOutage } from "../kafka/client.ts";
+import { orOutage } from "../kafka/errors.ts";
 import { createBatches } from "../support/batches.ts";
 import { OutageError } from "../support/errors.ts";
 import { doneWithin } from "../support/retry.ts";

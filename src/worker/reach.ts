@@ -1,9 +1,8 @@
-import { setTimeout } from "node:timers/promises";
 import { AccessError } from "../support/access-error.ts";
-import { describe, OutageError } from "../support/errors.ts";
+import { canRetry, describe, OutageError } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import { isPostgres } from "../support/postgres.ts";
-import { retryUntilDone } from "../support/retry.ts";
+import { type Patience, retryUntilDone } from "../support/retry.ts";
 import { aborted } from "../support/signals.ts";
 
 export interface ReachOptions {
@@ -14,6 +13,16 @@ export interface ReachOptions {
   /** Ends the wait. */
   readonly signal: AbortSignal;
 }
+
+/** Tries until it is done. A try may take seconds: a stop does not wait for it. */
+const untilDone = <T>(work: () => Promise<T>, patience: Patience): Promise<T> => {
+  const { signal } = patience;
+  const stopped = aborted(signal).then((): never => {
+    throw signal.reason;
+  });
+  stopped.catch(() => {});
+  return Promise.race([retryUntilDone(work, { minDelayMs: 1000, ...patience }), stopped]);
+};
 
 /**
  * Waits until `reach` succeeds, and says every time that it does not, and when it does after all.
@@ -27,9 +36,9 @@ export const untilReachable = async (
 ): Promise<void> => {
   const advice = isPostgres(address) ? "" : "Start one with 'npm run stack' or 'docker compose up -d'. ";
   let awaySince: number | undefined;
-  const reached = retryUntilDone(() => reach().catch(toFinal), {
+  await untilDone(reach, {
     signal,
-    minDelayMs: 1000,
+    isFinal: (error) => error instanceof AccessError || !canRetry(error),
     onFailure: (error, retryInMs) => {
       awaySince ??= Date.now();
       log.warn(
@@ -37,42 +46,21 @@ export const untilReachable = async (
       );
     },
   });
-  // A try may take seconds: a stop does not wait for it.
-  const refusal = await Promise.race([reached, aborted(signal).then(() => signal.throwIfAborted())]);
-  if (refusal) throw refusal;
   if (awaySince === undefined) return;
   log.info(`${system} at ${address} is back again, after ${Math.round((Date.now() - awaySince) / 1000)} s`);
 };
-
-/** A refusal, as the end of the tries. @throws any other error */
-const toFinal = (error: unknown): AccessError => {
-  if (error instanceof AccessError) return error;
-  throw error;
-};
-
-/** Longest pause between two tries, in milliseconds. */
-const MAX_RETRY_DELAY_MS = 5000;
 
 /**
  * Opens what a job's steps touch, and waits while that is away.
  *
  * @throws the reason of `signal` when it is aborted; what `open` throws when that is no `OutageError`
  */
-export const untilOpen = async <T>(
+export const untilOpen = <T>(
   open: () => T | Promise<T>,
   { log, signal }: Pick<ReachOptions, "log" | "signal">,
-): Promise<T> => {
-  const stopped = aborted(signal).then((): never => {
-    throw signal.reason;
+): Promise<T> =>
+  untilDone(async () => open(), {
+    signal,
+    isFinal: (error) => !(error instanceof OutageError),
+    onFailure: (error, retryInMs) => log.warn(`${describe(error)}. Next try in ${retryInMs / 1000} s.`),
   });
-  stopped.catch(() => {});
-  for (let delay = 1000; ; delay = Math.min(delay * 2, MAX_RETRY_DELAY_MS)) {
-    try {
-      return await Promise.race([open(), stopped]);
-    } catch (error) {
-      if (!(error instanceof OutageError)) throw error;
-      log.warn(`${describe(error)}. Next try in ${delay / 1000} s.`);
-    }
-    await setTimeout(delay, undefined, { signal }).catch(() => signal.throwIfAborted());
-  }
-};

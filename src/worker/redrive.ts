@@ -1,5 +1,5 @@
 import type { Kafka, KafkaMessage } from "kafkajs";
-import { createProducer } from "../kafka/client.ts";
+import { createProducer } from "../kafka/producer.ts";
 import { openTopicReader } from "../kafka/topic-reader.ts";
 import { ensureTopic } from "../kafka/topics.ts";
 import type { Log } from "../support/log.ts";

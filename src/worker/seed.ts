@@ -1,5 +1,6 @@
 import type { Kafka } from "kafkajs";
-import { createProducer, orOutage } from "../kafka/client.ts";
+import { orOutage } from "../kafka/errors.ts";
+import { createProducer } from "../kafka/producer.ts";
 import { ensureTopics } from "../kafka/topics.ts";
 import { OutageError } from "../support/errors.ts";
 import { retryUntilDone } from "../support/retry.ts";

@@ -1,5 +1,5 @@
 import kafkajs, { type KafkaMessage, type Message, type Producer } from "kafkajs";
-import { isTooLarge, orOutage } from "../kafka/client.ts";
+import { isTooLarge, orOutage } from "../kafka/errors.ts";
 import type { TopicReader } from "../kafka/topic-reader.ts";
 import { findOriginal, placeOf, toOriginal } from "./original.ts";
 

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { logLevel } from "kafkajs";
-import { assertRights, createKafka, createProducer } from "../kafka/client.ts";
+import { assertRights, createKafka } from "../kafka/client.ts";
+import { createProducer } from "../kafka/producer.ts";
 import { ensureTopics } from "../kafka/topics.ts";
 import { accessOf } from "../resonate/access-settings.ts";
 import { ping } from "../resonate/open-transport.ts";
@@ -129,7 +130,7 @@ const assemble = async (options: WorkerOptions): Promise<Worker> => {
     now: Date.now,
     log,
   });
-  const join = () =>
+  const join = (signal: AbortSignal) =>
     startConsumer({
       kafka,
       groupId: settings.KAFKA_GROUP_ID,
@@ -142,6 +143,7 @@ const assemble = async (options: WorkerOptions): Promise<Worker> => {
         await ensureTopics(kafka, settings);
       },
       log,
+      signal,
     });
   // It fails with the consumer, which says so.
   const quiet = createKafka(settings, once);

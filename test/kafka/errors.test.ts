@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import kafkajs from "kafkajs";
-import { orOutage } from "../../src/kafka/client.ts";
+import { orOutage } from "../../src/kafka/errors.ts";
 import { OutageError } from "../../src/support/errors.ts";
 
 test("what a send resolves with is handed on", async () => {
