@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { suite, type TestContext, test } from "node:test";
+import { spawnWorker } from "../../src/demo/worker-process.ts";
 import { job } from "../../src/jobs/deletion/job.ts";
 import { cancel } from "../../src/operate/cancel.ts";
 import { type Inspection, inspect } from "../../src/operate/inspect.ts";
@@ -172,18 +173,14 @@ suite("operate", { concurrency: 3 }, () => {
     await scene.cancel(id);
     await scene.cancel(id);
 
-    let kill = () => {};
+    // The execution may come before its worker says that it is ready.
+    const second = scene.resources.use(spawnWorker(scene.env, { cwd: scene.folder }));
     follow(scene.proxy, {
       before: ({ request, step }) => {
         if (request.kind === "task.fence" && step?.phase === "end" && step.name === "enqueueDeadLetter")
-          kill();
+          second.kill("SIGKILL");
       },
     });
-    const second = await scene.startWorker();
-    kill = () => {
-      second.kill("SIGKILL");
-      kill = () => {};
-    };
     assert.equal(await second.exited, "SIGKILL");
     await scene.startWorker();
     await untilState(scene, id, ({ endedAt }) => endedAt !== undefined);
