@@ -188,6 +188,8 @@ export const openScene = async (
     completions,
     deadLetters,
     startWorker: async (extra = {}) => {
+      // A test that has timed out may go on.
+      if (opened.disposed) throw new Error("expected a scene, got none: it has been closed");
       const worker = opened.use(spawnWorker({ ...env, ...extra }, { cwd: folder, args: [job.name] }));
       workers.push(worker);
       await worker.ready;
