@@ -3,7 +3,6 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import { suite, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { isRequest } from "@resonatehq/sdk";
-import { findExternalStack } from "../../src/demo/external-stack.ts";
 import { createResonateServer } from "../../src/stack/resonate-server.ts";
 import { setScene } from "../helpers/deletion-scene.ts";
 import { startForgetfulProxy } from "../helpers/forgetful-proxy.ts";
@@ -12,8 +11,8 @@ import { effectsOnce, jobs } from "../helpers/job-scene.ts";
 import { follow } from "../helpers/protocol.ts";
 import { linesWith, skipWithoutHttp, until } from "../helpers/scene.ts";
 
-const external = findExternalStack(process.env);
-const keepsState = external !== undefined && "only the embedded server can be replaced by an empty one";
+const { RESONATE_URL = "" } = process.env;
+const keepsState = RESONATE_URL !== "" && "only the embedded server can be replaced by an empty one";
 
 /** How long the slow server takes to answer. */
 const SLOW_MS = 600;
@@ -27,9 +26,7 @@ const LEAST_SHARE = SLOW_RECORDS < 1000 ? 0.5 : 0.7;
 suite("slow server", { skip: skipWithoutHttp, concurrency: 2, timeout: 240_000 }, () => {
   test("mode 35: a server that answers late costs no lease, and little else than its time", async (t) => {
     const scene = await setScene(t, { LEASE_TTL_MS: "3000" });
-    const slow = scene.resources.use(
-      await startHttpProxy(scene.embedded?.url ?? external?.resonateUrl ?? ""),
-    );
+    const slow = scene.resources.use(await startHttpProxy(scene.embedded?.url ?? RESONATE_URL));
     const ids = new Set(
       Array.from({ length: SLOW_RECORDS }, (_, i) => `slow-${i}-${scene.env.KAFKA_GROUP_ID}`),
     );
