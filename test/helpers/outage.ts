@@ -5,6 +5,16 @@ import { connect } from "node:net";
 import { setTimeout } from "node:timers/promises";
 import { type Scene, until } from "./scene.ts";
 
+const { KAFKA_BROKERS = "", KAFKA_RESTART = "", RESONATE_URL = "", RESONATE_RESTART = "" } = process.env;
+
+/** Why tests of an outage are skipped, or `false`: a real broker or server is taken away by a command only. */
+export const skipBrokerOutage: string | false =
+  KAFKA_BROKERS !== "" && KAFKA_RESTART === "" && "needs KAFKA_RESTART, a command that restarts the broker";
+export const skipServerOutage: string | false =
+  KAFKA_BROKERS !== "" &&
+  RESONATE_RESTART === "" &&
+  "needs RESONATE_RESTART, a command that restarts the server";
+
 /** Something that is down until its `end`. */
 export interface Outage {
   /** Resolves once it is up again. */
@@ -44,7 +54,6 @@ const restartByCommand = async (command: string, address: string, ms: number): P
  * KAFKA_RESTART to stop it, to wait for OUTAGE_SECONDS, and to start it again.
  */
 export const beginBrokerOutage = async ({ embedded }: Scene, ms: number): Promise<Outage> => {
-  const { KAFKA_RESTART = "", KAFKA_BROKERS = "" } = process.env;
   if (!embedded) return restartByCommand(KAFKA_RESTART, KAFKA_BROKERS, ms);
   await embedded.broker.stop();
   return {
@@ -57,7 +66,6 @@ export const beginBrokerOutage = async ({ embedded }: Scene, ms: number): Promis
 
 /** Takes the server away, which keeps its state, as `beginBrokerOutage` does; a real one by RESONATE_RESTART. */
 export const beginServerOutage = async ({ embedded }: Scene, ms: number): Promise<Outage> => {
-  const { RESONATE_RESTART = "", RESONATE_URL = "" } = process.env;
   if (!embedded) return restartByCommand(RESONATE_RESTART, new URL(RESONATE_URL).host, ms);
   await embedded.server.stop();
   return {

@@ -5,13 +5,9 @@ import type { WorkerProcess } from "../../src/demo/worker-process.ts";
 import { withTimeout } from "../../src/support/retry.ts";
 import { IDEMPOTENCY_KEY_HEADER } from "../../src/worker/publish.ts";
 import { type DeletionScene, setScene } from "../helpers/deletion-scene.ts";
-import { beginBrokerOutage, isListening, type Outage } from "../helpers/outage.ts";
+import { beginBrokerOutage, isListening, type Outage, skipBrokerOutage } from "../helpers/outage.ts";
 import { countExecutions, follow, isStep } from "../helpers/protocol.ts";
 import { until } from "../helpers/scene.ts";
-
-const { KAFKA_BROKERS, KAFKA_RESTART } = process.env;
-const noRestart =
-  KAFKA_BROKERS && !KAFKA_RESTART && "KAFKA_RESTART is not set: a command that restarts the broker";
 
 /** Keeps one worker alive as a process supervisor does: one that ends with exit code 1 is started again. */
 const supervise = async (scene: DeletionScene) => {
@@ -119,14 +115,16 @@ const rideOut = async (t: TestContext, scene: DeletionScene, ms: number) => {
 };
 
 // A real broker is one for all: its outages come one after the other.
-suite("broker outage", { concurrency: KAFKA_BROKERS ? 1 : 3 }, () => {
-  test("mode 14: the broker is restarted and keeps its log: nothing is lost, and a completion that fell into the outage is published after it", async (t) => {
-    if (noRestart) return t.skip(noRestart);
+suite("broker outage", { concurrency: process.env.KAFKA_BROKERS ? 1 : 3 }, () => {
+  test("mode 14: the broker is restarted and keeps its log: nothing is lost, and a completion that fell into the outage is published after it", {
+    skip: skipBrokerOutage,
+  }, async (t) => {
     await rideOut(t, await setScene(t), 2000);
   });
 
-  test("mode 14: the broker is away for longer than the session timeout: the worker joins its group again, and nothing is lost", async (t) => {
-    if (noRestart) return t.skip(noRestart);
+  test("mode 14: the broker is away for longer than the session timeout: the worker joins its group again, and nothing is lost", {
+    skip: skipBrokerOutage,
+  }, async (t) => {
     const scene = await setScene(t);
     const { rejoined } = await rideOut(t, scene, scene.settings.SESSION_TIMEOUT_MS + 5000);
     assert.ok(rejoined, "the session was over");

@@ -16,7 +16,12 @@ import { placeOf } from "../../src/support/postgres.ts";
 import { setScene } from "../helpers/deletion-scene.ts";
 import { findFreePort } from "../helpers/free-port.ts";
 import { isAlive, isGroupAlive, pidsIn, spawnNpm } from "../helpers/npm.ts";
-import { beginBrokerOutage, beginServerOutage } from "../helpers/outage.ts";
+import {
+  beginBrokerOutage,
+  beginServerOutage,
+  skipBrokerOutage,
+  skipServerOutage,
+} from "../helpers/outage.ts";
 import { type Env, linesWith, until, within } from "../helpers/scene.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -230,7 +235,9 @@ suite("commands", { concurrency: 3, timeout: 240_000 }, () => {
     });
   }
 
-  test("mode 50: a worker says once that the broker is away, and once that it is back", async (t) => {
+  test("mode 50: a worker says once that the broker is away, and once that it is back", {
+    skip: skipBrokerOutage,
+  }, async (t) => {
     const scene = await setScene(t);
     const worker = await scene.startWorker();
     const address = scene.env.KAFKA_BROKERS ?? "";
@@ -253,7 +260,7 @@ suite("commands", { concurrency: 3, timeout: 240_000 }, () => {
     assert.deepEqual(linesWith(worker, "kafka: "), [], "and no noise of the client");
   });
 
-  test("mode 50: a worker says once that the server is back", async (t) => {
+  test("mode 50: a worker says once that the server is back", { skip: skipServerOutage }, async (t) => {
     const scene = await setScene(t);
     const env = scene.embedded ? { RESONATE_URL: scene.embedded.url } : {};
     const worker = await scene.startWorker(env);

@@ -4,7 +4,7 @@ import { setTimeout } from "node:timers/promises";
 import { withTimeout } from "../../src/support/retry.ts";
 import { IDEMPOTENCY_KEY_HEADER } from "../../src/worker/publish.ts";
 import { type DeletionScene, setScene } from "../helpers/deletion-scene.ts";
-import { beginServerOutage } from "../helpers/outage.ts";
+import { beginServerOutage, skipServerOutage } from "../helpers/outage.ts";
 import { countExecutions, type Executions, follow, isStep, Lost } from "../helpers/protocol.ts";
 import { until } from "../helpers/scene.ts";
 
@@ -131,11 +131,10 @@ suite("outage", { concurrency: 5 }, () => {
     await rideOut(scene, () => closeFor(scene, 36_000), { leavesGroup: true });
   });
 
-  test("mode 15: the server is restarted and keeps its state: executions asleep and in a step go on", async (t) => {
+  test("mode 15: the server is restarted and keeps its state: executions asleep and in a step go on", {
+    skip: skipServerOutage,
+  }, async (t) => {
     const scene = await setScene(t, { BATCH_PAUSE_MS: "3000" });
-    const { embedded } = scene;
-    if (!embedded && !process.env.RESONATE_RESTART)
-      return t.skip("RESONATE_RESTART is not set: a command that restarts the server");
     await rideOut(scene, () => beginServerOutage(scene, 4000));
   });
 
