@@ -28,4 +28,9 @@ export interface TransportOptions {
   /** Unique among all workers. */
   readonly pid: string;
   readonly logger: Logger;
+  /**
+   * For how many more executions this worker has room at present: where executions are fetched, no more are, so that
+   * the others get their share. Without it, for any number.
+   */
+  readonly room?: () => number;
 }

@@ -1,9 +1,9 @@
 import { setTimeout } from "node:timers/promises";
-import { isMessage, type Logger, type Message } from "@resonatehq/sdk";
+import { isMessage, type Message } from "@resonatehq/sdk";
 import { describe } from "../../support/errors.ts";
 import { sqlState } from "../../support/postgres.ts";
 import { doneWithin } from "../../support/retry.ts";
-import type { MessageSource } from "../transport.ts";
+import type { MessageSource, TransportOptions } from "../transport.ts";
 import type { Query } from "./database.ts";
 
 /** Between two looks for timers and messages, in milliseconds: the longer nothing happens, the longer. */
@@ -11,6 +11,8 @@ const MIN_POLL_MS = 50;
 const MAX_POLL_MS = 250;
 /** Of the time since something happened: a sleep is late by this share of it. */
 const POLL_SHARE = 0.25;
+/** The same where there was more than room for it: what was taken has begun its steps by then. */
+const SOON_MS = 20;
 /** Before the next look after one that failed, in milliseconds. */
 const RETRY_MS = 1000;
 /** Messages and timers at once. */
@@ -48,11 +50,11 @@ END
 FROM (${due("tasks", "state IN ('pending', 'acquired')")}) AS leases WHERE ${FREE}`,
 };
 
-/** Takes what waits for the group, or for this worker alone. */
+/** Takes what waits for the group, at most `$3` of it, or for this worker alone. */
 const MESSAGES = {
   name: "messages",
   text: `
-SELECT task_id AS id, version, NULL::jsonb AS promise FROM resonate.dequeue_execute($1, ${LIMIT})
+SELECT task_id AS id, version, NULL::jsonb AS promise FROM resonate.dequeue_execute($1, $3)
 UNION ALL SELECT task_id, version, NULL FROM resonate.dequeue_execute($2, ${LIMIT})
 UNION ALL SELECT NULL, NULL, jsonb_strip_nulls(promise) FROM resonate.dequeue_unblock($2, ${LIMIT})`,
 };
@@ -72,19 +74,15 @@ interface Row {
   readonly promise: unknown;
 }
 
-export interface PostgresMessagesOptions {
+export interface PostgresMessagesOptions extends Omit<TransportOptions, "access"> {
   readonly query: Query;
-  readonly group: string;
-  /** Unique among all workers. */
-  readonly pid: string;
-  readonly logger: Logger;
   /** When this worker last asked for something that may be followed by a message, as `performance.now` has it. */
   readonly askedAt: () => number;
 }
 
 /** Fetches the executions that wait for this worker or its group, and drives the database's timers. */
 export const createPostgresMessages = (options: PostgresMessagesOptions): MessageSource => {
-  const { query, group, pid, logger, askedAt } = options;
+  const { query, group, pid, logger, askedAt, room = () => LIMIT } = options;
   const callbacks: ((message: Message) => void)[] = [];
   const stopped = new AbortController();
   const { signal } = stopped;
@@ -107,22 +105,24 @@ export const createPostgresMessages = (options: PostgresMessagesOptions): Messag
     const idleMs = performance.now() - Math.max(foundAt, askedAt());
     return Math.min(MAX_POLL_MS, Math.max(MIN_POLL_MS, idleMs * POLL_SHARE));
   };
-  /** Says whether there may be more. */
-  const look = async (): Promise<boolean> => {
+  /** Gives the pause before the next look, in milliseconds. */
+  const look = async (): Promise<number> => {
     const ended = await query(TIMERS).catch(nothingIfBusy);
-    const rows = await query<Row>(MESSAGES, [anycast, unicast]);
+    const limit = Math.max(0, Math.min(LIMIT, room()));
+    const rows = await query<Row>(MESSAGES, [anycast, unicast, limit]);
     if (ended.length + rows.length > 0) foundAt = performance.now();
     for (const row of rows) deliver(row);
-    return ended.length >= LIMIT || rows.length >= LIMIT;
+    if (ended.length >= LIMIT || rows.length >= LIMIT) return 0;
+    return rows.length > 0 && rows.length >= limit ? SOON_MS : pauseMs();
   };
   const poll = async () => {
     let isAway = false;
     while (!signal.aborted) {
       try {
-        const isMore = await look();
+        const pause = await look();
         if (isAway) messages.onReconnected();
         isAway = false;
-        if (!isMore) await setTimeout(pauseMs(), undefined, { signal });
+        if (pause > 0) await setTimeout(pause, undefined, { signal });
       } catch (error) {
         if (signal.aborted) return;
         isAway = true;

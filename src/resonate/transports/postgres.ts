@@ -4,12 +4,12 @@ import { createPostgresMessages } from "./postgres-messages.ts";
 import { createPostgresSend } from "./postgres-send.ts";
 
 /** The executions in a database of Postgres, in the schema of resonatehq/resonate-pg, without a server between. */
-export const openPostgres = ({ access, group, pid, logger }: TransportOptions): Transport => {
+export const openPostgres = ({ access, ...options }: TransportOptions): Transport => {
   const { query, close } = openDatabase(access.url);
-  const send = createPostgresSend({ query, logger });
+  const send = createPostgresSend({ query, logger: options.logger });
   let askedAt = 0;
   return {
-    messages: createPostgresMessages({ query, group, pid, logger, askedAt: () => askedAt }),
+    messages: createPostgresMessages({ ...options, query, askedAt: () => askedAt }),
     send: (request) => {
       if (request.kind.startsWith("task.")) askedAt = performance.now();
       return send(request);

@@ -115,6 +115,38 @@ const testRequests = (server: Postgres, url: string) => {
     );
   });
 
+  test("a worker takes no more executions than it has room for, and the others take the rest", async (t) => {
+    const send = open(t, url);
+    const ids = Array.from({ length: 10 }, (_, i) => `room-${i}`);
+    for (const id of ids)
+      granted(await send(promiseCreate(id, { tags: { "resonate:target": "poll://any@room" } })));
+    const receive = async (pid: string, roomFor = Number.POSITIVE_INFINITY) => {
+      const taken: string[] = [];
+      const { messages, ...transport } = openPostgres({
+        access: accessTo(url),
+        group: "room",
+        pid,
+        logger: silent,
+        room: () => roomFor - taken.length,
+      });
+      t.after(async () => {
+        await messages.stop();
+        await transport[Symbol.asyncDispose]();
+      });
+      messages.onReceive((message) => {
+        if (message.kind === "execute") taken.push(message.data.task.id);
+      });
+      await messages.init();
+      return taken;
+    };
+    const busy = await receive("busy", 3);
+    await eventually("the busy one to have what it has room for", () => busy.length >= 3);
+    const idle = await receive("idle");
+    await eventually("the other one to have the rest", () => busy.length + idle.length >= ids.length);
+    assert.equal(busy.length, 3);
+    assert.deepEqual([...busy, ...idle].toSorted(), ids);
+  });
+
   test("promises are found by state and tags, in the order of their ids, page by page", async (t) => {
     const send = open(t, url);
     for (const id of ["c", "a", "B"])
