@@ -131,8 +131,9 @@ export const connect = async (t: TestContext, url: string, group: string) => {
       send({ kind: "task.acquire", head: head(), data: { id, version, pid, ttl } }),
     fence: (id: string, version: number, action: PromiseCreateReq | PromiseSettleReq) =>
       send({ kind: "task.fence", head: head(), data: { id, version, action } }),
-    beat: (id: string, version: number) =>
-      send({ kind: "task.heartbeat", head: head(), data: { pid, tasks: [{ id, version }] } }),
+    beat: (id: string, version: number) => client.beatAll([{ id, version }]),
+    beatAll: (tasks: { id: string; version: number }[]) =>
+      send({ kind: "task.heartbeat", head: head(), data: { pid, tasks } }),
     release: (id: string, version: number) =>
       send({ kind: "task.release", head: head(), data: { id, version } }),
     suspend: (id: string, version: number, awaited: readonly string[]) => {

@@ -7,6 +7,7 @@ import {
   type Request,
   type Response,
   type Send,
+  type TaskHeartbeatReq,
 } from "@resonatehq/sdk";
 import { createBatches } from "../../support/batches.ts";
 import { toError } from "../../support/errors.ts";
@@ -18,6 +19,8 @@ import { search } from "./postgres-search.ts";
 
 /** Requests in one statement. */
 const MAX_REQUESTS = 32;
+/** Leases that one statement renews. */
+const MAX_LEASES = 100;
 /** How long a request that fails is tried again, in milliseconds, and the pause before each try. */
 const PATIENCE_MS = 10_000;
 const RETRY_MS = 50;
@@ -115,18 +118,41 @@ export const createPostgresSend = ({ query, logger }: PostgresSendOptions): Send
     maxRunning: MAX_STATEMENTS,
   });
 
+  /** Runs `attempt` until its answer is another than "failed", or patience ends. */
+  const untilAnswered = async (attempt: () => Promise<unknown>): Promise<unknown> => {
+    const until = performance.now() + PATIENCE_MS;
+    for (;;) {
+      const answer = await attempt();
+      if (!hasFailed(answer) || performance.now() > until) return answer;
+      await setTimeout(RETRY_MS);
+    }
+  };
+  /**
+   * Renews leases, however many requests wait. One whose execution is locked for long, by a statement that waits for
+   * the disk, keeps no other from being renewed.
+   */
+  const renew = (request: TaskHeartbeatReq): Promise<unknown> => {
+    const { head, kind, data } = request;
+    const part = (tasks: typeof data.tasks): TaskHeartbeatReq => ({ kind, head, data: { ...data, tasks } });
+    let [left, size] = [data.tasks, MAX_LEASES];
+    return untilAnswered(async () => {
+      let answer: unknown;
+      const failed: typeof left = [];
+      for (let at = 0; at === 0 || at < left.length; at += size) {
+        const tasks = left.slice(at, at + size);
+        const [own] = await run([part(tasks)]);
+        if (hasFailed(own)) failed.push(...tasks);
+        if (!hasFailed(answer)) answer = own;
+      }
+      [left, size] = [failed, 1];
+      return answer;
+    });
+  };
   const exchange = async (request: Request): Promise<unknown> => {
     if (request.kind === "promise.search") return search(query, request);
-    // Leases are renewed however many requests wait.
-    const ask =
-      request.kind === "task.heartbeat" ? async () => (await run([request]))[0] : () => runTogether(request);
-    const until = performance.now() + PATIENCE_MS;
+    if (request.kind === "task.heartbeat") return renew(request);
     try {
-      for (;;) {
-        const answer = await ask();
-        if (!hasFailed(answer) || performance.now() > until) return answer;
-        await setTimeout(RETRY_MS);
-      }
+      return await untilAnswered(() => runTogether(request));
     } catch (error) {
       // Text that Postgres does not take: NUL, or half of a pair of surrogates.
       if (sqlState(error)?.startsWith("22")) throw new RefusedError(400, toError(error).message);

@@ -87,6 +87,30 @@ const testRequests = (server: Postgres, url: string) => {
     granted(await held);
   });
 
+  test("an execution that somebody holds a lock on keeps no lease of others from being renewed", async (t) => {
+    const worker = await connect(t, url, "renewed");
+    const ids = ["renewed-1", "renewed-2", "renewed-3"];
+    for (const id of ids) granted(await worker.begin(id, { ttl: 60_000 }));
+    const other = await server.session(t, url);
+    await other.query("BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('renewed-2', 0))");
+    const leases = () =>
+      server.query(
+        url,
+        "SELECT id, timeout_at FROM resonate.tasks WHERE starts_with(id, 'renewed-') ORDER BY id",
+      );
+    const before = await leases();
+    const beaten = worker.beatAll(ids.map((id) => ({ id, version: 1 })));
+    const renewed = async () => {
+      const after = await leases();
+      return ids.filter((_, i) => after[i]?.timeout_at !== before[i]?.timeout_at);
+    };
+    await eventually("the others to be renewed", async () => (await renewed()).length === 2);
+    assert.deepEqual(await renewed(), ["renewed-1", "renewed-3"]);
+    await other.query("ROLLBACK");
+    granted(await beaten);
+    assert.deepEqual(await renewed(), ids);
+  });
+
   test("an execution that somebody holds a lock on does not keep others from being woken", async (t) => {
     const worker = await connect(t, url, "woken");
     const tags = (id: string) => ({ ...branchOf(id), "resonate:timer": "true" });
