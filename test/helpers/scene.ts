@@ -151,6 +151,10 @@ export const openScene = async (
   const admin = kafka.admin();
   await admin.connect();
   opened.defer(() => admin.disconnect());
+  // A broker may refuse what is sent to one partition of a topic that it has just made, and kafkajs then sends it all again.
+  for (const topic of [settings.TOPIC_SOURCE, settings.TOPIC_COMPLETIONS, settings.TOPIC_DEAD_LETTERS]) {
+    await until(`leaders of ${topic}`, () => admin.fetchTopicOffsets(topic).catch(() => undefined));
+  }
 
   const completions: KafkaMessage[] = [];
   const deadLetters: KafkaMessage[] = [];
