@@ -13,7 +13,7 @@ import { startProxy } from "../../src/demo/start-proxy.ts";
 import { spawnWorker, type WorkerProcess } from "../../src/demo/worker-process.ts";
 import { createKafka } from "../../src/kafka/client.ts";
 import { createProducer } from "../../src/kafka/producer.ts";
-import { ensureTopics } from "../../src/kafka/topics.ts";
+import { ensureTopics, withAdmin } from "../../src/kafka/topics.ts";
 import { createBroker } from "../../src/stack/broker/broker.ts";
 import { createResonateServer } from "../../src/stack/resonate-server.ts";
 import { silentLog } from "../../src/support/log.ts";
@@ -145,17 +145,17 @@ export const openScene = async (
   const settings = parseJobSettings(job, env);
   const kafka = createKafka(settings, { clientId: "test", log: silentLog, level: logLevel.NOTHING });
   await ensureTopics(kafka, settings);
+  // A broker may refuse what is sent to one partition of a topic that it has just made, and kafkajs then sends it all again.
+  await withAdmin(kafka, async (own) => {
+    for (const topic of [settings.TOPIC_SOURCE, settings.TOPIC_COMPLETIONS, settings.TOPIC_DEAD_LETTERS])
+      await until(`leaders of ${topic}`, () => own.fetchTopicOffsets(topic).catch(() => undefined));
+  });
   const producer = createProducer(kafka);
   await producer.connect();
   opened.defer(() => producer.disconnect());
   const admin = kafka.admin();
   await admin.connect();
   opened.defer(() => admin.disconnect());
-  // A broker may refuse what is sent to one partition of a topic that it has just made, and kafkajs then sends it all again.
-  for (const topic of [settings.TOPIC_SOURCE, settings.TOPIC_COMPLETIONS, settings.TOPIC_DEAD_LETTERS]) {
-    await until(`leaders of ${topic}`, () => admin.fetchTopicOffsets(topic).catch(() => undefined));
-  }
-
   const completions: KafkaMessage[] = [];
   const deadLetters: KafkaMessage[] = [];
   const watched = new Map([
