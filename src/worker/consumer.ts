@@ -69,7 +69,7 @@ export const startConsumer = async (options: ConsumerOptions): Promise<RunningCo
     try {
       return await joinOnce();
     } catch (failure) {
-      if (!findAccessError(failure)) await restoreTopics();
+      if (!(failure instanceof AccessError)) await restoreTopics();
       throw failure;
     }
   };

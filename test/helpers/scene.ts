@@ -13,7 +13,7 @@ import { startProxy } from "../../src/demo/start-proxy.ts";
 import { spawnWorker, type WorkerProcess } from "../../src/demo/worker-process.ts";
 import { createKafka } from "../../src/kafka/client.ts";
 import { createProducer } from "../../src/kafka/producer.ts";
-import { ensureTopics, withAdmin } from "../../src/kafka/topics.ts";
+import { ensureTopics, type TopicNames, withAdmin } from "../../src/kafka/topics.ts";
 import { createBroker } from "../../src/stack/broker/broker.ts";
 import { createResonateServer } from "../../src/stack/resonate-server.ts";
 import { silentLog } from "../../src/support/log.ts";
@@ -102,6 +102,17 @@ const tellOfFailure = (t: TestContext, workers: readonly WorkerProcess[]) => {
 };
 
 /**
+ * Waits until the leaders of topics answer. A broker may refuse what is sent to one partition of a topic that it has just
+ * made, and kafkajs then sends it all again.
+ */
+const untilLed = (kafka: Kafka, names: TopicNames): Promise<void> =>
+  // By a client of its own: one that has asked for a topic misses it once that is deleted.
+  withAdmin(kafka, async (admin) => {
+    for (const topic of [names.TOPIC_SOURCE, names.TOPIC_COMPLETIONS, names.TOPIC_DEAD_LETTERS])
+      await until(`leaders of ${topic}`, () => admin.fetchTopicOffsets(topic).catch(() => undefined));
+  });
+
+/**
  * Opens a scene for a job, with names of its own for topics and groups; all of it is gone when the test ends.
  *
  * @param own settings beside those that the scene makes, which they override
@@ -145,11 +156,7 @@ export const openScene = async (
   const settings = parseJobSettings(job, env);
   const kafka = createKafka(settings, { clientId: "test", log: silentLog, level: logLevel.NOTHING });
   await ensureTopics(kafka, settings);
-  // A broker may refuse what is sent to one partition of a topic that it has just made, and kafkajs then sends it all again.
-  await withAdmin(kafka, async (own) => {
-    for (const topic of [settings.TOPIC_SOURCE, settings.TOPIC_COMPLETIONS, settings.TOPIC_DEAD_LETTERS])
-      await until(`leaders of ${topic}`, () => own.fetchTopicOffsets(topic).catch(() => undefined));
-  });
+  if (external) await untilLed(kafka, settings);
   const producer = createProducer(kafka);
   await producer.connect();
   opened.defer(() => producer.disconnect());
