@@ -16,6 +16,12 @@ const releaseOf = (corrId: string): Release => ({
   data: { id: "record", version: 1 },
 });
 
+const heartbeat: Extract<Request, { kind: "task.heartbeat" }> = {
+  kind: "task.heartbeat",
+  head: { corrId: "beat", version: "1" },
+  data: { pid: "worker", tasks: [] },
+};
+
 /** What a server says to `request` when all is well. */
 const answerTo = ({ kind, head: { corrId, version } }: Request, status = 200) =>
   JSON.stringify({ kind, head: { corrId, status, version }, data: status === 200 ? {} : "refused" });
@@ -179,4 +185,33 @@ test("a server that is gone is such a failure too, and one that is back is found
     received.map(({ head }) => head.corrId),
     ["1", "3"],
   );
+});
+
+test("a lease is renewed over a connection that is open and free: a new one may wait long to be accepted", async (t) => {
+  const { send, connections } = await build(t, (request, response) => response.end(answerTo(request)));
+  await send(releaseOf("1"));
+  // It is free a turn later.
+  await setImmediate();
+  await send(heartbeat);
+  assert.equal(connections(), 1);
+});
+
+test("a lease is renewed while every connection waits for an answer, and more requests for a connection", async (t) => {
+  const held: (() => void)[] = [];
+  const { send, received } = await build(t, (request, response) => {
+    const answer = () => response.end(answerTo(request));
+    if (request.kind === "task.heartbeat") answer();
+    else held.push(answer);
+  });
+  const ids = Array.from({ length: 200 }, (_, i) => String(i));
+  const sent = ids.map((corrId) => send(releaseOf(corrId)));
+  assert.equal((await send(heartbeat)).head.status, 200);
+  assert.ok(received.length < ids.length, "some wait for a connection");
+  while (received.length < 1 + ids.length) {
+    for (const answer of held.splice(0)) answer();
+    await setImmediate();
+  }
+  for (const answer of held) answer();
+  const answers = await Promise.all(sent);
+  assert.ok(answers.every(({ head: { status } }) => status === 200));
 });
