@@ -10,7 +10,7 @@ const MAX_DELAY_MS = 30_000;
 /** After so long a life the next delay is the first one again, in milliseconds. */
 const HEALTHY_MS = 30_000;
 /** A worker that was told to stop is killed so much later than its running steps may end, in milliseconds. */
-const STOP_OVERRUN_MS = 1600;
+const STOP_OVERRUN_MS = 1300;
 
 /** A worker in a process of its own. */
 export interface ChildWorker {
