@@ -1,8 +1,8 @@
 import { setTimeout } from "node:timers/promises";
 import { tellDeed } from "../timeline/event-line.ts";
 import type { RunningStep, RunningSteps } from "./running-steps.ts";
-import { type SilentProxy, startSilentUrlProxy } from "./silent-proxy.ts";
 import type { WorkerEnd } from "./verdict.ts";
+import type { OpenHost, WorkerHost } from "./worker-host.ts";
 import { spawnWorker, type WorkerProcess } from "./worker-process.ts";
 
 export interface FaultOptions {
@@ -12,8 +12,8 @@ export interface FaultOptions {
   readonly cwd: string;
   readonly random: () => number;
   readonly leaseMs: number;
-  /** The Resonate server. */
-  readonly resonateUrl: string;
+  /** Opens the host of another worker. */
+  readonly openHost: OpenHost;
   /** Cuts every connection; returns how many there were. */
   readonly cutConnections: () => number;
   /** Makes the server answer late for a while. */
@@ -33,7 +33,7 @@ export interface Faults extends AsyncDisposable {
   /** Keys of completions that were taken over while they ran, be it for a fault or since the server was too slow. */
   readonly completionsTakenOver: ReadonlySet<string>;
   /**
-   * Strikes one worker at random: with SIGKILL, SIGTERM or SIGSTOP, or by silence on its way to the Resonate server.
+   * Strikes one worker at random: with SIGKILL, SIGTERM or SIGSTOP, or by silence on the way of its host.
    * Now and then cuts all connections, slows the server down or locks the row store.
    *
    * @returns false, and strikes nothing, when no worker runs
@@ -60,7 +60,7 @@ const LOCK_SHARE = 0.1;
 
 /** Starts the workers and waits until all are ready. */
 export const createFaults = async (options: FaultOptions): Promise<Faults> => {
-  const { workers: wanted, settings, cwd, random, leaseMs, resonateUrl, cutConnections, steps } = options;
+  const { workers: wanted, settings, cwd, random, leaseMs, openHost, cutConnections, steps } = options;
   const counts = {
     SIGKILL: 0,
     SIGTERM: 0,
@@ -76,7 +76,7 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
   const everyone = new Set<WorkerProcess>();
   const running = new Set<WorkerProcess>();
   const frozen = new Map<WorkerProcess, Promise<void>>();
-  const proxies = new Map<WorkerProcess, SilentProxy>();
+  const hosts = new Map<WorkerProcess, WorkerHost>();
   const stopping = new Set<WorkerProcess>();
   const stopped: Promise<WorkerEnd>[] = [];
   const endOf = async (worker: WorkerProcess) => {
@@ -85,10 +85,13 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
   };
 
   const start = async () => {
-    const proxy = await startSilentUrlProxy(resonateUrl);
-    const worker = spawnWorker({ ...settings, RESONATE_URL: proxy.url }, { cwd });
+    const host = await openHost();
+    const { resonateUrl, command } = host;
+    const worker = spawnWorker({ ...settings, RESONATE_URL: resonateUrl }, { cwd, command });
     tellDeed(settings.EVENTS_FILE, { event: "worker.spawned", pid: worker.pid });
-    proxies.set(worker, proxy);
+    hosts.set(worker, host);
+    // What is left is closed at the end.
+    worker.exited.then(() => host[Symbol.asyncDispose]()).catch(() => {});
     everyone.add(worker);
     running.add(worker);
     await worker.ready;
@@ -134,13 +137,13 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
   const strikeWorker = (worker: WorkerProcess, kind: Kind) => {
     counts[kind] += 1;
     tellDeed(settings.EVENTS_FILE, { event: "worker.struck", pid: worker.pid, kind });
-    const proxy = proxies.get(worker);
+    const host = hosts.get(worker);
     if (kind === "SIGKILL" || kind === "SIGTERM") replace(worker, kind);
     else if (kind === "silence")
       suspend(
         worker,
-        () => proxy?.fallSilent(),
-        () => proxy?.recover(),
+        () => host?.fallSilent(),
+        () => host?.recover(),
       );
     else
       suspend(
@@ -186,7 +189,7 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
       `${counts.SIGKILL} SIGKILL, ${counts.SIGTERM} SIGTERM, ${counts.SIGSTOP} SIGSTOP, ${counts.silence} silent hosts, ${counts.cuts} cuts of ${counts.connections} connections, ${counts.slow} slow spells, ${counts.locks} locks`,
     [Symbol.asyncDispose]: async () => {
       await Promise.all([...everyone].map((worker) => worker[Symbol.asyncDispose]()));
-      await Promise.all([...proxies.values()].map((proxy) => proxy[Symbol.asyncDispose]()));
+      await Promise.all([...hosts.values()].map((host) => host[Symbol.asyncDispose]()));
     },
   };
 };

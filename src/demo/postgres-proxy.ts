@@ -54,7 +54,10 @@ const readRequests = ({ letter, content }: Message): Request[] => {
 };
 
 /** Stands between workers and a database with executions: sees the requests in their statements, and can cut them. */
-export const startPostgresProxy = async (target: string): Promise<ResonateProxy & AsyncDisposable> => {
+export const startPostgresProxy = async (
+  target: string,
+  host = "127.0.0.1",
+): Promise<ResonateProxy & AsyncDisposable> => {
   const { hostname, port: targetPort } = new URL(target);
   const clients = new Set<Socket>();
 
@@ -122,7 +125,7 @@ export const startPostgresProxy = async (target: string): Promise<ResonateProxy 
 
   const server = createServer({ noDelay: true, allowHalfOpen: true }, serve);
   const listen = async (port: number) => {
-    server.listen(port, "127.0.0.1");
+    server.listen(port, host);
     await once(server, "listening");
     const address = server.address();
     if (address === null || typeof address === "string") throw new Error("expected a port");
@@ -141,7 +144,7 @@ export const startPostgresProxy = async (target: string): Promise<ResonateProxy 
   };
   const port = await listen(0);
   const url = new URL(target);
-  url.hostname = "127.0.0.1";
+  url.hostname = host;
   url.port = String(port);
   const proxy: ResonateProxy & AsyncDisposable = {
     url: url.href,

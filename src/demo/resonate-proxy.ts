@@ -31,8 +31,11 @@ const post = async (url: string, body: string): Promise<{ status: number; result
   return { status: answer.statusCode ?? 502, result: await text(answer) };
 };
 
-/** Starts a proxy on a free port before the server at `target`. */
-export const startResonateProxy = async (target: string): Promise<ResonateProxy & AsyncDisposable> => {
+/** Starts a proxy on a free port of `host` before the server at `target`. */
+export const startResonateProxy = async (
+  target: string,
+  host = "127.0.0.1",
+): Promise<ResonateProxy & AsyncDisposable> => {
   const forward = (incoming: IncomingMessage, response: ServerResponse, body?: string) => {
     const onward = httpRequest(
       `${target}${incoming.url}`,
@@ -64,7 +67,6 @@ export const startResonateProxy = async (target: string): Promise<ResonateProxy 
     else forward(incoming, response);
   });
   const listener = createListener(server);
-  const host = "127.0.0.1";
   const port = await listener.open({ port: 0, host });
   const proxy: ResonateProxy & AsyncDisposable = {
     url: `http://${host}:${port}`,

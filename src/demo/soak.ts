@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtempDisposable } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
@@ -19,11 +19,13 @@ import { BAD_VALUES } from "./bad-values.ts";
 import { createDisturbances } from "./disturbances.ts";
 import type { StackAddress } from "./external-stack.ts";
 import { createFaults } from "./faults.ts";
+import type { Namespaces } from "./namespaces.ts";
 import { startNeighbour } from "./neighbour.ts";
 import { watchRunningSteps } from "./running-steps.ts";
 import { startProxy } from "./start-proxy.ts";
 import { type Finding, judge, judgeRepeats, judgeStops, printFindings, toCompletion } from "./verdict.ts";
 import { watchTopic } from "./watch-topic.ts";
+import { onThisHost } from "./worker-host.ts";
 
 export interface SoakOptions {
   /** Good records; one bad message in fifty comes on top. */
@@ -37,6 +39,8 @@ export interface SoakOptions {
   readonly external?: StackAddress | undefined;
   /** An empty row store; a SQLite file of the run's own where absent. */
   readonly recordsDb?: string | undefined;
+  /** In which each worker runs, its link cut for a silent host; on this host where absent. */
+  readonly namespaces?: Namespaces | undefined;
   /** Where events are kept, if anywhere. */
   readonly eventsFile?: string | undefined;
   readonly print: (line: string) => void;
@@ -61,15 +65,15 @@ const STALL_MS = 120_000;
  * @throws the reason of `signal` when it is aborted
  */
 export const runSoak = async (options: SoakOptions): Promise<boolean> => {
-  const { records: count, kills, seed, external, print, signal } = options;
+  const { records: count, kills, seed, external, namespaces, print, signal } = options;
   await using opened = new AsyncDisposableStack();
   const random = createRandom(seed);
-  const stack = external ? undefined : opened.use(await startStack({ kafkaPort: 0, resonatePort: 0 }));
-  const proxy = opened.use(await startProxy(external?.resonateUrl ?? stack?.resonateUrl ?? ""));
+  const host = namespaces?.address;
+  const stack = external ? undefined : opened.use(await startStack({ kafkaPort: 0, resonatePort: 0, host }));
+  const proxy = opened.use(await startProxy(external?.resonateUrl ?? stack?.resonateUrl ?? "", host));
   const steps = watchRunningSteps();
   proxy.onAnswer = steps.onAnswer;
-  const folder = await mkdtemp(join(tmpdir(), "soak-"));
-  opened.defer(() => rm(folder, { recursive: true, force: true }));
+  const { path: folder } = opened.use(await mkdtempDisposable(join(tmpdir(), "soak-")));
 
   const run = `${Date.now()}`;
   const settings = {
@@ -107,7 +111,7 @@ export const runSoak = async (options: SoakOptions): Promise<boolean> => {
       cwd: folder,
       random: createRandom(seed + 1),
       leaseMs: config.LEASE_TTL_MS,
-      resonateUrl: proxy.url,
+      openHost: namespaces?.onHostOfItsOwn(proxy.url) ?? onThisHost(proxy.url),
       slowServer,
       lockStore,
       cutConnections: () => proxy.cut() + (stack?.broker.dropConnections() ?? 0),

@@ -2,6 +2,6 @@ import { isPostgres } from "../support/postgres.ts";
 import { startPostgresProxy } from "./postgres-proxy.ts";
 import { type ResonateProxy, startResonateProxy } from "./resonate-proxy.ts";
 
-/** Starts a proxy on a free port before a Resonate server, or before a database with executions. */
-export const startProxy = (url: string): Promise<ResonateProxy & AsyncDisposable> =>
-  isPostgres(url) ? startPostgresProxy(url) : startResonateProxy(url);
+/** Starts a proxy on a free port of `host` before a Resonate server, or before a database with executions. */
+export const startProxy = (url: string, host = "127.0.0.1"): Promise<ResonateProxy & AsyncDisposable> =>
+  isPostgres(url) ? startPostgresProxy(url, host) : startResonateProxy(url, host);

@@ -25,7 +25,7 @@ export interface WorkerProcess extends AsyncDisposable {
 /**
  * Starts a worker whose settings are `settings` over this process's environment, without any `.env` of the current
  * folder; `args` are its words on the command line, such as the name of its job. `entry` may name another program that
- * says when it is ready as a worker does. Disposing of it kills it, if it still runs, and waits for its end.
+ * says when it is ready as a worker does, and `command` what the command line begins with. Disposing of it kills it, if it still runs, and waits for its end.
  */
 export const spawnWorker = (
   settings: Readonly<Record<string, string>>,
@@ -34,9 +34,17 @@ export const spawnWorker = (
     nodeOptions = [],
     entry = START,
     args = [],
-  }: { cwd: string; nodeOptions?: readonly string[]; entry?: string; args?: readonly string[] },
+    command = [],
+  }: {
+    cwd: string;
+    nodeOptions?: readonly string[];
+    entry?: string;
+    args?: readonly string[];
+    command?: readonly string[];
+  },
 ): WorkerProcess => {
-  const child: ChildProcess = spawn(process.execPath, [...nodeOptions, entry, ...args], {
+  const [program = "", ...words] = [...command, process.execPath, ...nodeOptions, entry, ...args];
+  const child: ChildProcess = spawn(program, words, {
     cwd,
     // Two cannot have one port; and its log is read here.
     env: { ...process.env, HTTP_PORT: "", LOG_LEVEL: "info", LOG_FORMAT: "json", ...settings },

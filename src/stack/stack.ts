@@ -28,20 +28,23 @@ const listen = async (what: string, port: number, start: () => Promise<{ host: s
 };
 
 /**
- * Starts broker and server on loopback; port 0 is a free one.
+ * Starts broker and server on loopback, unless told otherwise; port 0 is a free one.
  *
  * @throws {PortInUseError}
  */
 export const startStack = async (
-  { kafkaPort, resonatePort }: { kafkaPort: number; resonatePort: number },
+  { kafkaPort, resonatePort, host }: { kafkaPort: number; resonatePort: number; host?: string | undefined },
   serverOptions: ResonateServerOptions = {},
 ): Promise<Stack> => {
   await using opened = new AsyncDisposableStack();
+  const at = host === undefined ? {} : { host };
   const broker = createBroker();
   opened.defer(() => broker.stop());
   const server = opened.use(createResonateServer(serverOptions));
-  const kafka = await listen("Kafka broker", kafkaPort, () => broker.listen({ port: kafkaPort }));
-  const resonate = await listen("Resonate server", resonatePort, () => server.listen({ port: resonatePort }));
+  const kafka = await listen("Kafka broker", kafkaPort, () => broker.listen({ port: kafkaPort, ...at }));
+  const resonate = await listen("Resonate server", resonatePort, () =>
+    server.listen({ port: resonatePort, ...at }),
+  );
   const resources = opened.move();
   return {
     broker,

@@ -1,7 +1,7 @@
 import { Resonate, type Send } from "@resonatehq/sdk";
 import type { Producer } from "kafkajs";
 import { accessOf } from "../resonate/access-settings.ts";
-import { connect } from "../resonate/connection.ts";
+import { connect, endedIn } from "../resonate/connection.ts";
 import { setDefaultOptions } from "../resonate/default-options.ts";
 import { createResonateLogger } from "../resonate/log.ts";
 import { requestHead } from "../resonate/request.ts";
@@ -104,8 +104,12 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
       else {
         server.answered();
         onAnswer(request, response);
+        const ended = endedIn(request, response);
+        if (ended !== undefined) inFlight.leave(ended);
       }
-      inFlight.onAnswer(request, response);
+      if (request.kind === "task.suspend" || request.kind === "task.release") {
+        inFlight.mayEndElsewhere(request.data.id);
+      }
     },
   });
   const takeovers = createTakeovers({ send: connection.send, history: connection.history });

@@ -1,10 +1,5 @@
-import { isRedirect, isSuccess, type Request, type Response } from "@resonatehq/sdk";
-import { endedIn } from "../resonate/connection.ts";
 import { createSemaphore } from "../support/semaphore.ts";
 import type { Begun } from "./begin.ts";
-
-/** One that has not gone on here for so long is asked for, in milliseconds: most sleep for less, and end here. */
-const AWAY_MS = 1000;
 
 /** Executions begun by this worker that have not ended yet, wherever they run now. */
 export interface InFlight {
@@ -19,8 +14,6 @@ export interface InFlight {
   watch(id: string, text: string, begun: Pick<Begun, "ended">): void;
   /** The execution sleeps, runs elsewhere or was handed back: from here on any worker may end it. */
   mayEndElsewhere(id: string): void;
-  /** To be told of every request and its answer; `undefined` for one that was not answered. */
-  readonly onAnswer: (request: Request, response: Response | undefined) => void;
   /** What each was begun with, by id. */
   begun(): Map<string, string>;
 }
@@ -29,47 +22,29 @@ interface Entry {
   readonly since: number;
   text?: string;
   ended?: Begun["ended"];
-  /** Runs since it may end elsewhere, until it goes on here. */
-  away?: NodeJS.Timeout | undefined;
-  isAway: boolean;
+  endsElsewhere: boolean;
 }
 
 /**
  * Room for `max` executions. One that ends without a pause ends in the worker that began it, which notices at no cost.
- * For any other, or for one whose pause is long, the server is asked, once, to tell of its end.
+ * For any other the server is asked, once, to tell of its end.
  */
 export const createInFlight = (max: number, now: () => number = Date.now): InFlight => {
   const room = createSemaphore(max);
   const entries = new Map<string, Entry>();
 
-  const goesOn = (id: string) => {
-    const entry = entries.get(id);
-    if (!entry) return;
-    clearTimeout(entry.away);
-    [entry.away, entry.isAway] = [undefined, false];
-  };
   const leave = (id: string) => {
-    goesOn(id);
     if (entries.delete(id)) room.release();
   };
   const askOnce = (id: string, entry: Entry) => {
     const { ended } = entry;
-    if (!entry.isAway || ended === undefined) return;
+    if (!entry.endsElsewhere || ended === undefined) return;
     delete entry.ended;
     // However it ended, its room is free; the SDK asks again by itself while the server cannot be reached.
     const free = () => {
       if (entries.get(id) === entry && entry.ended === undefined) leave(id);
     };
     ended().then(free, free);
-  };
-  const mayEndElsewhere = (id: string) => {
-    const entry = entries.get(id);
-    if (!entry) return;
-    const onAway = () => {
-      entry.isAway = true;
-      askOnce(id, entry);
-    };
-    entry.away ??= setTimeout(onAway, AWAY_MS).unref();
   };
 
   return {
@@ -84,7 +59,7 @@ export const createInFlight = (max: number, now: () => number = Date.now): InFli
       if (entries.has(id)) return;
       await room.acquire(signal);
       if (entries.has(id)) room.release();
-      else entries.set(id, { since: now(), isAway: false });
+      else entries.set(id, { since: now(), endsElsewhere: false });
     },
     leave,
     watch: (id, text, { ended }) => {
@@ -94,14 +69,11 @@ export const createInFlight = (max: number, now: () => number = Date.now): InFli
       entry.ended = ended;
       askOnce(id, entry);
     },
-    mayEndElsewhere,
-    onAnswer: (request, response) => {
-      const ended = response && endedIn(request, response);
-      if (ended !== undefined) leave(ended);
-      if (request.kind === "task.acquire" && response && isSuccess(response)) goesOn(request.data.id);
-      // With a redirect it goes on at once.
-      const isLeft = request.kind === "task.suspend" && !(response && isRedirect(response));
-      if (isLeft || request.kind === "task.release") mayEndElsewhere(request.data.id);
+    mayEndElsewhere: (id) => {
+      const entry = entries.get(id);
+      if (!entry) return;
+      entry.endsElsewhere = true;
+      askOnce(id, entry);
     },
     begun: () =>
       new Map([...entries].flatMap(([id, { text }]) => (text === undefined ? [] : [[id, text] as const]))),

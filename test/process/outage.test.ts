@@ -87,7 +87,7 @@ const rideOut = async (
     await Promise.race([ended, setTimeout(100)]);
   }
   await ended;
-  assert.ok(samples > 10, "offsets were looked at during the outage");
+  assert.ok(samples > 2, "offsets were looked at during the outage");
   assert.ok(linesWith(worker, "cannot start an execution") > 0, "the worker met messages in the outage");
 
   const all = new Map([...before, inStep].map((id): [string, number] => [id, 2]));

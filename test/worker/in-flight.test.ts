@@ -1,9 +1,7 @@
 import assert from "node:assert/strict";
-import { type TestContext, test } from "node:test";
-import type { Request, Response } from "@resonatehq/sdk";
-import { requestHead } from "../../src/resonate/request.ts";
+import { test } from "node:test";
 import { createInFlight } from "../../src/worker/in-flight.ts";
-import { mockTimers, settle } from "../helpers/unit-time.ts";
+import { settle } from "../helpers/unit-time.ts";
 
 const never = new AbortController().signal;
 
@@ -62,8 +60,7 @@ test("an abort ends the wait with its reason and takes no room", async () => {
 });
 
 /** Executions in flight, whose ends are in the hands of the test. */
-const begin = async (t: TestContext, ...ids: string[]) => {
-  const { advance } = mockTimers(t);
+const begin = async (...ids: string[]) => {
   const inFlight = createInFlight(10);
   const asked: string[] = [];
   const ends = new Map(ids.map((id) => [id, Promise.withResolvers<void>()]));
@@ -78,45 +75,15 @@ const begin = async (t: TestContext, ...ids: string[]) => {
     await inFlight.enter(id, never);
     watch(id);
   }
-  return { inFlight, asked, ends, watch, advance };
+  return { inFlight, asked, ends, watch };
 };
 
-const head = requestHead();
-const suspend = (id: string): Request => ({
-  kind: "task.suspend",
-  head,
-  data: { id, version: 1, actions: [] },
-});
-const suspended: Response = { kind: "task.suspend", head: { ...head, status: 200 }, data: {} };
-const redirected: Response = { kind: "task.suspend", head: { ...head, status: 300 }, data: { preload: [] } };
-const acquire = (id: string): Request => ({
-  kind: "task.acquire",
-  head,
-  data: { id, version: 1, pid: "here", ttl: 1 },
-});
-const acquired = (id: string): Response => {
-  const value = { headers: {}, data: "" };
-  const promise = {
-    id,
-    state: "pending",
-    param: value,
-    value,
-    tags: {},
-    timeoutAt: 2,
-    createdAt: 1,
-  } as const;
-  const data = { task: { id, state: "acquired", version: 2, resumes: 0 } as const, promise, preload: [] };
-  return { kind: "task.acquire", head: { ...head, status: 200 }, data };
-};
-const taken: Response = { kind: "task.acquire", head: { ...head, status: 409 }, data: "taken" };
-
-test("only one that may end elsewhere is asked for its end, once, and then gives its room back", async (t) => {
-  const { inFlight, asked, ends, advance } = await begin(t, "completed", "failed", "here");
-  await advance(1000);
+test("only one that may end elsewhere is asked for its end, once, and then gives its room back", async () => {
+  const { inFlight, asked, ends } = await begin("completed", "failed", "here");
+  await settle();
   assert.deepEqual(asked, []);
   for (let round = 0; round < 3; round++) {
     for (const id of ["completed", "failed", "unknown"]) inFlight.mayEndElsewhere(id);
-    await advance(1000);
   }
   assert.deepEqual(asked, ["completed", "failed"]);
   assert.equal(inFlight.size, 3);
@@ -126,30 +93,10 @@ test("only one that may end elsewhere is asked for its end, once, and then gives
   assert.equal(inFlight.size, 1);
 });
 
-test("one that sleeps for less than a second and goes on here is not asked for", async (t) => {
-  const { inFlight, asked, advance } = await begin(t, "here", "elsewhere");
-  for (let pause = 0; pause < 3; pause++) {
-    for (const id of ["here", "elsewhere"]) inFlight.onAnswer(suspend(id), suspended);
-    await advance(900);
-    inFlight.onAnswer(acquire("here"), acquired("here"));
-    inFlight.onAnswer(acquire("elsewhere"), taken);
-  }
-  assert.deepEqual(asked, ["elsewhere"]);
-});
-
-test("one whose sleep is over already goes on here", async (t) => {
-  const { inFlight, asked, advance } = await begin(t, "redirected", "unanswered");
-  inFlight.onAnswer(suspend("redirected"), redirected);
-  inFlight.onAnswer(suspend("unanswered"), undefined);
-  await advance(1000);
-  assert.deepEqual(asked, ["unanswered"]);
-});
-
-test("one that was seen to sleep before its start was answered is asked for when it is watched", async (t) => {
-  const { inFlight, asked, ends, watch, advance } = await begin(t);
+test("one that was seen to sleep before its start was answered is asked for as soon as it is watched", async () => {
+  const { inFlight, asked, ends, watch } = await begin();
   await inFlight.enter("early", never);
   inFlight.mayEndElsewhere("early");
-  await advance(1000);
   assert.deepEqual(asked, []);
   ends.set("early", Promise.withResolvers<void>());
   watch("early");
@@ -159,21 +106,17 @@ test("one that was seen to sleep before its start was answered is asked for when
   assert.equal(inFlight.size, 0);
 });
 
-test("one that has ended meanwhile is not asked for", async (t) => {
-  const { inFlight, asked, watch, advance } = await begin(t, "a", "b");
+test("one that has ended meanwhile is not asked for", async () => {
+  const { inFlight, asked, watch } = await begin("a");
   inFlight.leave("a");
   watch("a");
   inFlight.mayEndElsewhere("a");
-  inFlight.mayEndElsewhere("b");
-  inFlight.leave("b");
-  await advance(1000);
   assert.deepEqual([asked, inFlight.size], [[], 0]);
 });
 
-test("the end of an earlier execution under an id leaves a later one its room", async (t) => {
-  const { inFlight, ends, advance } = await begin(t, "a");
+test("the end of an earlier execution under an id leaves a later one its room", async () => {
+  const { inFlight, ends } = await begin("a");
   inFlight.mayEndElsewhere("a");
-  await advance(1000);
   inFlight.leave("a");
   await inFlight.enter("a", never);
   ends.get("a")?.resolve();
@@ -181,8 +124,8 @@ test("the end of an earlier execution under an id leaves a later one its room", 
   assert.equal(inFlight.size, 1);
 });
 
-test("what each was begun with is known until it ends", async (t) => {
-  const { inFlight } = await begin(t, "a", "b");
+test("what each was begun with is known until it ends", async () => {
+  const { inFlight } = await begin("a", "b");
   await inFlight.enter("waits for its answer", never);
   inFlight.leave("b");
   assert.deepEqual([...inFlight.begun()], [["a", "text of a"]]);

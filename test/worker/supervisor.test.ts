@@ -169,7 +169,7 @@ test("a worker that does not stop in time is killed, and what it held is handed 
   const { running, latest, handedBack, log, advance, stop } = setUp(t);
   latest().report({ leases: [["a", 1]] });
   await stop();
-  await advance(6599);
+  await advance(6299);
   assert.equal(latest().isKilled, false);
   await advance(1);
   assert.equal(latest().isKilled, true);
