@@ -242,7 +242,13 @@ const testStart = (server: Postgres, url: string) => {
       return true;
     });
 
-  test("a database with the schema, and its owner: fit", () => ping(accessTo(url)));
+  test("a database with the schema, and its owner: fit, and a table that was never analyzed is", async () => {
+    const count = "SELECT reltuples AS rows FROM pg_class WHERE oid = 'resonate.callbacks'::regclass";
+    await server.query(url, "UPDATE pg_class SET reltuples = -1 WHERE oid = 'resonate.callbacks'::regclass");
+    await ping(accessTo(url));
+    const [analyzed] = await server.query<{ rows: number }>(url, count);
+    assert.ok(analyzed !== undefined && analyzed.rows >= 0);
+  });
 
   test("what a setting can mend is one line that names it, without the password", async () => {
     const wrong = new URL(url);
