@@ -33,7 +33,7 @@ export interface Faults extends AsyncDisposable {
   /** Keys of completions that were taken over while they ran, be it for a fault or since the server was too slow. */
   readonly completionsTakenOver: ReadonlySet<string>;
   /**
-   * Strikes one worker at random: with SIGKILL, SIGTERM or SIGSTOP, or by silence on the way of its host.
+   * Strikes one worker at random: with SIGKILL, SIGTERM or SIGSTOP, or by silence between its host and the others.
    * Now and then cuts all connections, slows the server down or locks the row store.
    *
    * @returns false, and strikes nothing, when no worker runs
@@ -77,6 +77,7 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
   const running = new Set<WorkerProcess>();
   const frozen = new Map<WorkerProcess, Promise<void>>();
   const hosts = new Map<WorkerProcess, WorkerHost>();
+  const closings: Promise<unknown>[] = [];
   const stopping = new Set<WorkerProcess>();
   const stopped: Promise<WorkerEnd>[] = [];
   const endOf = async (worker: WorkerProcess) => {
@@ -90,8 +91,10 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
     const worker = spawnWorker({ ...settings, RESONATE_URL: resonateUrl }, { cwd, command });
     tellDeed(settings.EVENTS_FILE, { event: "worker.spawned", pid: worker.pid });
     hosts.set(worker, host);
-    // What is left is closed at the end.
-    worker.exited.then(() => host[Symbol.asyncDispose]()).catch(() => {});
+    const closed = worker.exited.finally(() => host[Symbol.asyncDispose]());
+    // Its failure is told at the end.
+    closed.catch(() => {});
+    closings.push(closed);
     everyone.add(worker);
     running.add(worker);
     await worker.ready;
@@ -189,7 +192,7 @@ export const createFaults = async (options: FaultOptions): Promise<Faults> => {
       `${counts.SIGKILL} SIGKILL, ${counts.SIGTERM} SIGTERM, ${counts.SIGSTOP} SIGSTOP, ${counts.silence} silent hosts, ${counts.cuts} cuts of ${counts.connections} connections, ${counts.slow} slow spells, ${counts.locks} locks`,
     [Symbol.asyncDispose]: async () => {
       await Promise.all([...everyone].map((worker) => worker[Symbol.asyncDispose]()));
-      await Promise.all([...hosts.values()].map((host) => host[Symbol.asyncDispose]()));
+      await Promise.all(closings);
     },
   };
 };

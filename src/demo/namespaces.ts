@@ -17,7 +17,7 @@ class NamespacesError extends Error {
   override name = "NamespacesError";
 }
 
-/** Of 198.18.0.0/15, which is for tests of networks (RFC 2544). */
+/** In 198.18.0.0/15, the range for tests of networks (RFC 2544). */
 const SUBNET = "198.18.0";
 /** The last numbers of addresses in it: the bridge has 1. */
 const FIRST_HOST = 2;

@@ -3,5 +3,5 @@ import { startPostgresProxy } from "./postgres-proxy.ts";
 import { type ResonateProxy, startResonateProxy } from "./resonate-proxy.ts";
 
 /** Starts a proxy on a free port of `host` before a Resonate server, or before a database with executions. */
-export const startProxy = (url: string, host = "127.0.0.1"): Promise<ResonateProxy & AsyncDisposable> =>
+export const startProxy = (url: string, host?: string): Promise<ResonateProxy & AsyncDisposable> =>
   isPostgres(url) ? startPostgresProxy(url, host) : startResonateProxy(url, host);

@@ -4,7 +4,7 @@ import { startSilentUrlProxy } from "./silent-proxy.ts";
 export interface WorkerHost extends AsyncDisposable {
   /** The Resonate server or database with executions, as it is reached from there. */
   readonly resonateUrl: string;
-  /** What a command line begins with that is to run there. */
+  /** What the command line of a program that runs there begins with. */
   readonly command: readonly string[];
   /** Nothing passes from here on, and nothing is closed. */
   fallSilent(): void;

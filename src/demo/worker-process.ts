@@ -25,7 +25,8 @@ export interface WorkerProcess extends AsyncDisposable {
 /**
  * Starts a worker whose settings are `settings` over this process's environment, without any `.env` of the current
  * folder; `args` are its words on the command line, such as the name of its job. `entry` may name another program that
- * says when it is ready as a worker does, and `command` what the command line begins with. Disposing of it kills it, if it still runs, and waits for its end.
+ * says when it is ready as a worker does, and `command` what the command line begins with. Disposing of it kills it, if
+ * it still runs, and waits for its end.
  */
 export const spawnWorker = (
   settings: Readonly<Record<string, string>>,

@@ -1,4 +1,4 @@
-import { isResponse, type Logger, type Request, type Send } from "@resonatehq/sdk";
+import { isResponse, type Logger, type Send } from "@resonatehq/sdk";
 import type { Dispatcher } from "undici";
 import Pool from "undici/lib/dispatcher/pool.js";
 import { type Access, authorize, createConnector, findRefusedStatus, toAccessError } from "./access.ts";
@@ -118,15 +118,10 @@ export const createHttpSend = ({ access, logger, timeoutMs = TIMEOUT_MS }: HttpS
     throw new Error(`HTTP ${status}${text === "" ? "" : `: ${text.slice(0, MAX_WORDS)}`}`);
   };
 
-  /**
-   * A new connection may wait long to be accepted, behind all others that are new: a server in Node accepts one in each
-   * turn of its event loop. So a lease is rather renewed over one that is open and free.
-   */
-  const poolFor = ({ kind }: Request) =>
-    kind === "task.heartbeat" && pool.stats.free === 0 ? heartbeats : pool;
-
   const send = checkedSend((request) => {
-    const own = poolFor(request);
+    // A new connection may wait long to be accepted, behind all others that are new: a server in Node accepts one in each
+    // turn of its event loop. So a lease is rather renewed over one that is open and free.
+    const own = request.kind === "task.heartbeat" && pool.stats.free === 0 ? heartbeats : pool;
     if (token.isEmpty) return post(JSON.stringify(request), own);
     return post(JSON.stringify({ ...request, head: { ...request.head, auth: token.reveal() } }), own);
   }, logger);

@@ -29,8 +29,8 @@ export interface TransportOptions {
   readonly pid: string;
   readonly logger: Logger;
   /**
-   * For how many more executions this worker has room at present: where executions are fetched, no more are, so that
-   * the others get their share. Without it, for any number.
+   * How many more executions this worker has room for now. Where executions are fetched, it takes no more, and leaves
+   * the rest to others. Absent: any number.
    */
   readonly room?: () => number;
 }

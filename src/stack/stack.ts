@@ -33,17 +33,20 @@ const listen = async (what: string, port: number, start: () => Promise<{ host: s
  * @throws {PortInUseError}
  */
 export const startStack = async (
-  { kafkaPort, resonatePort, host }: { kafkaPort: number; resonatePort: number; host?: string | undefined },
+  {
+    kafkaPort,
+    resonatePort,
+    host = "127.0.0.1",
+  }: { kafkaPort: number; resonatePort: number; host?: string | undefined },
   serverOptions: ResonateServerOptions = {},
 ): Promise<Stack> => {
   await using opened = new AsyncDisposableStack();
-  const at = host === undefined ? {} : { host };
   const broker = createBroker();
   opened.defer(() => broker.stop());
   const server = opened.use(createResonateServer(serverOptions));
-  const kafka = await listen("Kafka broker", kafkaPort, () => broker.listen({ port: kafkaPort, ...at }));
+  const kafka = await listen("Kafka broker", kafkaPort, () => broker.listen({ port: kafkaPort, host }));
   const resonate = await listen("Resonate server", resonatePort, () =>
-    server.listen({ port: resonatePort, ...at }),
+    server.listen({ port: resonatePort, host }),
   );
   const resources = opened.move();
   return {

@@ -92,7 +92,7 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
     beforeRelease: (lease) => takeovers.clear(lease),
     headersFor: (executionId, promiseId) => attempts.take(connection.history.find(executionId, promiseId)),
     transport: options.transport,
-    // As many again may wait for a step as run one.
+    // As many executions may wait for a step as run one.
     room: () => 2 * settings.STEP_CONCURRENCY - runner.running - runner.waiting,
     onReconnected: () => {
       const { send, unicast: address } = connection;

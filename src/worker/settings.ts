@@ -29,6 +29,9 @@ const brokers: Setting<string[]> = {
   },
 };
 
+/** A stop takes at most this longer than SHUTDOWN_GRACE_MS, in milliseconds. */
+export const STOP_OVERRUN_MS = 1200;
+
 const HOUR_MS = 3_600_000;
 const milliseconds = (fallback: number, min: number, max: number, about: string) =>
   integer(fallback, { min, max, unit: "milliseconds", about });

@@ -3,14 +3,15 @@ import type { Lease } from "../resonate/leases.ts";
 import type { Log } from "../support/log.ts";
 import { doneWithin } from "../support/retry.ts";
 import type { Report } from "./report.ts";
+import { STOP_OVERRUN_MS } from "./settings.ts";
 
 /** Delays before a worker is started again, in milliseconds: they double from death to death. */
 const FIRST_DELAY_MS = 1000;
 const MAX_DELAY_MS = 30_000;
 /** After so long a life the next delay is the first one again, in milliseconds. */
 const HEALTHY_MS = 30_000;
-/** A worker that was told to stop is killed so much later than its running steps may end, in milliseconds. */
-const STOP_OVERRUN_MS = 1300;
+/** A worker that was told to stop is killed so much later than its stop should have ended, in milliseconds. */
+const KILL_DELAY_MS = 100;
 
 /** A worker in a process of its own. */
 export interface ChildWorker {
@@ -73,7 +74,7 @@ export const supervise = async (options: SupervisorOptions): Promise<void> => {
     });
     const stop = async () => {
       child.stop();
-      if (!(await doneWithin(child.ended, graceMs + STOP_OVERRUN_MS))) child.kill();
+      if (!(await doneWithin(child.ended, graceMs + STOP_OVERRUN_MS + KILL_DELAY_MS))) child.kill();
     };
     signal.addEventListener("abort", stop);
     const end = await child.ended;

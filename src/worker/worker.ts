@@ -20,13 +20,11 @@ import { joinGroup, outsideGroup } from "./membership.ts";
 import { warnOfMisspelt } from "./open-kafka.ts";
 import { startProgressLog } from "./progress-log.ts";
 import { untilOpen, untilReachable } from "./reach.ts";
-import { neededRights, parseJobSettings } from "./settings.ts";
+import { neededRights, parseJobSettings, STOP_OVERRUN_MS } from "./settings.ts";
 import { tell, type WorkerState } from "./telemetry.ts";
 
 /** The longest a connection may take to close, in milliseconds: a broker that is gone must not hold up a stop. */
 const CLOSE_TIMEOUT_MS = 2000;
-/** A stop takes at most this longer than the time given to running steps, in milliseconds. */
-const STOP_OVERRUN_MS = 1200;
 
 export interface WorkerOptions {
   readonly job: AnyJob;

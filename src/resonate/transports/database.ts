@@ -85,9 +85,6 @@ export const openDatabase = (url: string, timeoutMs = STATEMENT_TIMEOUT_MS): Dat
 /**
  * Asks whether the database is there, with the schema, and lets this user in.
  *
- * Has a table analyzed that never was. Autovacuum leaves one alone that has had no rows, and Postgres takes it for a
- * large one: each result then reads all promises that are pending (`_cascade_settle` of the schema).
- *
  * @throws {AccessError} when it refuses the user, or lacks the schema
  * @throws {SettingsError} when the package pg is missing
  * @throws when it cannot be reached
@@ -95,10 +92,9 @@ export const openDatabase = (url: string, timeoutMs = STATEMENT_TIMEOUT_MS): Dat
 export const pingPostgres = async (url: string): Promise<void> => {
   const { query, close } = openDatabase(url);
   try {
-    const [found] = await query<{ version: string; owns: boolean; isAnalyzed: boolean }>({
+    const [found] = await query<{ version: string; owns: boolean }>({
       name: "ping",
-      text: `SELECT resonate.get_schema_version() AS version, pg_has_role(nspowner, 'USAGE') AS owns,
-               (SELECT reltuples >= 0 FROM pg_class WHERE oid = to_regclass('resonate.callbacks')) AS "isAnalyzed"
+      text: `SELECT resonate.get_schema_version() AS version, pg_has_role(nspowner, 'USAGE') AS owns
              FROM pg_namespace WHERE nspname = 'resonate'`,
     });
     if (!found?.owns) {
@@ -111,7 +107,6 @@ export const pingPostgres = async (url: string): Promise<void> => {
         `RESONATE_URL: expected version ${SCHEMA_VERSION} of the schema resonate in ${placeOf(url)}, got ${found.version}`,
       );
     }
-    if (!found.isAnalyzed) await query({ name: "analyze", text: "ANALYZE resonate.callbacks" });
   } finally {
     await close();
   }

@@ -11,7 +11,7 @@ const MIN_POLL_MS = 50;
 const MAX_POLL_MS = 250;
 /** Of the time since something happened: a sleep is late by this share of it. */
 const POLL_SHARE = 0.25;
-/** The same where there was more than room for it: what was taken has begun its steps by then. */
+/** The pause where all the room was filled: what was taken has begun its steps by then. In milliseconds. */
 const SOON_MS = 20;
 /** Before the next look after one that failed, in milliseconds. */
 const RETRY_MS = 1000;
@@ -48,6 +48,20 @@ SELECT CASE state
   ELSE resonate._on_task_lease_timeout(id, now)::text
 END
 FROM (${due("tasks", "state IN ('pending', 'acquired')")}) AS leases WHERE ${FREE}`,
+};
+
+/**
+ * Has a table analyzed that never was. Autovacuum leaves one alone that has had no rows, and Postgres takes it for a
+ * large one: each result then reads all promises that are pending (`_cascade_settle` of the schema).
+ */
+const ANALYZE = {
+  name: "analyze",
+  text: `
+DO $$ BEGIN
+  IF (SELECT reltuples < 0 FROM pg_class WHERE oid = 'resonate.callbacks'::regclass) THEN
+    ANALYZE resonate.callbacks;
+  END IF;
+END $$`,
 };
 
 /** Takes what waits for the group, at most `$3` of it, or for this worker alone. */
@@ -116,6 +130,10 @@ export const createPostgresMessages = (options: PostgresMessagesOptions): Messag
     return rows.length > 0 && rows.length >= limit ? SOON_MS : pauseMs();
   };
   const poll = async () => {
+    // Without it the work is only slower.
+    await query(ANALYZE).catch((error) =>
+      logger.warn({ error: describe(error) }, "resonate.callbacks was not analyzed"),
+    );
     let isAway = false;
     while (!signal.aborted) {
       try {
