@@ -11,7 +11,7 @@ const TIMEOUT_MS = 10_000;
 /** Requests beyond wait in line, the time counting: thousands of executions may wake, or be handed back, at once. */
 const MAX_CONNECTIONS = 128;
 
-/** Connections that only renew leases, where no other is free: one that hangs must not hold up the next renewal. */
+/** Connections that only renew leases: one that hangs must not hold up the next renewal. */
 const HEARTBEAT_CONNECTIONS = 4;
 
 /** The most that is shown of an answer that is not the protocol's, in characters. */
@@ -118,12 +118,22 @@ export const createHttpSend = ({ access, logger, timeoutMs = TIMEOUT_MS }: HttpS
     throw new Error(`HTTP ${status}${text === "" ? "" : `: ${text.slice(0, MAX_WORDS)}`}`);
   };
 
+  /**
+   * While the heartbeats have no connection of their own, also over one that is open and free. A new one may wait long to
+   * be accepted, behind all others that are new: a server in Node accepts one in each turn of its event loop.
+   */
+  const postHeartbeat = async (body: string): Promise<unknown> => {
+    const own = post(body, heartbeats);
+    if (heartbeats.stats.connected > 0 || pool.stats.free === 0) return own;
+    return Promise.any([own, post(body, pool)]).catch(() => own);
+  };
+
   const send = checkedSend((request) => {
-    // A new connection may wait long to be accepted, behind all others that are new: a server in Node accepts one in each
-    // turn of its event loop. So a lease is rather renewed over one that is open and free.
-    const own = request.kind === "task.heartbeat" && pool.stats.free === 0 ? heartbeats : pool;
-    if (token.isEmpty) return post(JSON.stringify(request), own);
-    return post(JSON.stringify({ ...request, head: { ...request.head, auth: token.reveal() } }), own);
+    const { head } = request;
+    const body = JSON.stringify(
+      token.isEmpty ? request : { ...request, head: { ...head, auth: token.reveal() } },
+    );
+    return request.kind === "task.heartbeat" ? postHeartbeat(body) : post(body, pool);
   }, logger);
 
   return {

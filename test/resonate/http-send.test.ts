@@ -188,12 +188,17 @@ test("a server that is gone is such a failure too, and one that is back is found
 });
 
 test("a lease is renewed over a connection that is open and free: a new one may wait long to be accepted", async (t) => {
-  const { send, connections } = await build(t, (request, response) => response.end(answerTo(request)));
+  const sockets = new Set<object>();
+  const { send, connections } = await build(t, (request, response, { socket }) => {
+    sockets.add(socket);
+    // As one that has not been accepted: nothing comes back over a second connection.
+    if (socket === [...sockets][0]) response.end(answerTo(request));
+  });
   await send(releaseOf("1"));
   // It is free a turn later.
   await setImmediate();
-  await send(heartbeat);
   assert.equal(connections(), 1);
+  assert.equal((await send(heartbeat)).head.status, 200);
 });
 
 test("a lease is renewed while every connection waits for an answer, and more requests for a connection", async (t) => {
