@@ -3,7 +3,6 @@ import { execFile, execFileSync, spawn } from "node:child_process";
 import { randomBytes, randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { accessSync, chownSync, constants, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { createInterface } from "node:readline";
@@ -11,6 +10,7 @@ import type { TestContext } from "node:test";
 import { promisify } from "node:util";
 import { Client, type QueryResultRow } from "pg";
 import { withTimeout } from "../../src/support/retry.ts";
+import { findFreePort } from "./free-port.ts";
 
 const run = promisify(execFile);
 const START_TIMEOUT_MS = 60_000;
@@ -58,16 +58,6 @@ const findUser = (): { uid: number; gid: number } | undefined => {
     } catch {}
   }
   throw new Error("expected a user postgres or nobody to run Postgres as, got none");
-};
-
-const findPort = async (): Promise<number> => {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  assert.ok(address !== null && typeof address === "object");
-  return address.port;
 };
 
 /** A real Postgres of a test, and its superuser's hand on it. */
@@ -130,7 +120,7 @@ export const startPostgres = async (
     ],
     { ...as, timeout: START_TIMEOUT_MS },
   );
-  const port = await findPort();
+  const port = await findFreePort();
   const options = Object.entries({
     listen_addresses: "127.0.0.1",
     port: String(port),
