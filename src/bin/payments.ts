@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 import { startPayments } from "../demo/payments.ts";
+import { MAX_PORT } from "../support/addresses.ts";
 import { runCommand } from "../support/run-command.ts";
 import { number, parseCount, parseSettings } from "../support/settings.ts";
 import { aborted } from "../support/signals.ts";
@@ -26,7 +27,7 @@ await runCommand(
     const { "--failure-rate": failureRate } = parseSettings(schema, {
       "--failure-rate": values["failure-rate"],
     });
-    const port = parseCount("--port", values.port, { max: 65_535 });
+    const port = parseCount("--port", values.port, { max: MAX_PORT });
     await using payments = await startPayments({ port, failureRate, random: Math.random });
     console.log(
       `Payment service at ${payments.url}, in memory, failing ${failureRate * 100} %. Ctrl-C ends it.`,

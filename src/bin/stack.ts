@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 import { startStack } from "../stack/stack.ts";
+import { MAX_PORT } from "../support/addresses.ts";
 import { runCommand } from "../support/run-command.ts";
 import { parseCount } from "../support/settings.ts";
 import { aborted } from "../support/signals.ts";
@@ -17,8 +18,8 @@ await runCommand(
       },
     });
     await using stack = await startStack({
-      kafkaPort: parseCount("--kafka-port", values["kafka-port"], { max: 65_535 }),
-      resonatePort: parseCount("--resonate-port", values["resonate-port"], { max: 65_535 }),
+      kafkaPort: parseCount("--kafka-port", values["kafka-port"], { max: MAX_PORT }),
+      resonatePort: parseCount("--resonate-port", values["resonate-port"], { max: MAX_PORT }),
     });
     console.log(
       `Kafka broker at ${stack.kafkaBrokers}, Resonate server at ${stack.resonateUrl}, both in memory. Ctrl-C ends them.`,

@@ -1,5 +1,8 @@
 import type { Setting } from "./settings.ts";
 
+/** The greatest port of TCP. */
+export const MAX_PORT = 65_535;
+
 /** A host name or IP address. */
 export const host = (fallback: string, about: string): Setting<string> => ({
   fallback,
@@ -11,10 +14,10 @@ export const host = (fallback: string, about: string): Setting<string> => ({
 /** A TCP port, 0 for a free one, or nothing. */
 export const optionalPort = (about: string): Setting<number | ""> => ({
   fallback: "",
-  expected: "a port from 0 to 65535, or nothing",
+  expected: `a port from 0 to ${MAX_PORT}, or nothing`,
   about,
   parse: (text) => {
     if (text === "") return "";
-    return /^\d{1,5}$/.test(text) && Number(text) <= 65_535 ? Number(text) : undefined;
+    return /^\d{1,5}$/.test(text) && Number(text) <= MAX_PORT ? Number(text) : undefined;
   },
 });

@@ -8,8 +8,10 @@ import type { Lease } from "../resonate/leases.ts";
 import { createResonateLogger } from "../resonate/log.ts";
 import { openTransport } from "../resonate/open-transport.ts";
 import { requestHead } from "../resonate/request.ts";
+import { MAX_PORT } from "../support/addresses.ts";
 import { type Log, silentLog } from "../support/log.ts";
 import { withTimeout } from "../support/retry.ts";
+import { SettingsError } from "../support/settings.ts";
 import { STOP_MESSAGE } from "../support/signals.ts";
 import { isReport } from "./report.ts";
 import type { WorkerSettings } from "./settings.ts";
@@ -34,15 +36,17 @@ export interface ForkOptions {
   readonly signal: AbortSignal;
 }
 
+/** Two cannot have one port: each worker has the next one. Empty: none. 0: any that is free. */
+const portOf = ({ HTTP_PORT }: WorkerSettings, place: number) =>
+  HTTP_PORT === "" || HTTP_PORT === 0 ? HTTP_PORT : HTTP_PORT + place;
+
 /** Starts the program as a child process that ends when this one does. */
 const forkWorker = (
-  { program, args, settings: { HTTP_PORT } }: Pick<ForkOptions, "program" | "args" | "settings">,
+  { program, args, settings }: Pick<ForkOptions, "program" | "args" | "settings">,
   place: number,
   onReport: Parameters<SupervisorOptions["start"]>[1],
 ): ChildWorker => {
-  // Two cannot have one port.
-  const port = HTTP_PORT === "" || HTTP_PORT === 0 ? HTTP_PORT : HTTP_PORT + place;
-  const child = fork(program, args, { env: { ...process.env, HTTP_PORT: String(port) } });
+  const child = fork(program, args, { env: { ...process.env, HTTP_PORT: String(portOf(settings, place)) } });
   const { promise: ended, resolve } = Promise.withResolvers<number | NodeJS.Signals>();
   child.on("message", (message) => {
     if (isReport(message)) onReport(message);
@@ -64,10 +68,15 @@ const forkWorker = (
  * Runs `count` worker processes until `signal` is aborted, and keeps them running: see supervisor.ts. Each serves its
  * metrics at a port of its own, from HTTP_PORT on.
  *
+ * @throws {SettingsError} when there are not so many ports from HTTP_PORT on
  * @throws {StartError} when they cannot start
  */
 export const forkWorkers = async (options: ForkOptions): Promise<void> => {
   const { count, settings, log, signal } = options;
+  if (Number(portOf(settings, count - 1)) > MAX_PORT) {
+    const expected = `expected a port of at most ${MAX_PORT - count + 1} for ${count} workers`;
+    throw new SettingsError([`HTTP_PORT: ${expected}, got "${settings.HTTP_PORT}"`]);
+  }
   const quiet = { clientId: "supervisor", log: silentLog, level: logLevel.NOTHING, retries: 1 };
   // What fails is told in the one line of a worker's death.
   await using transport = openTransport({

@@ -1,7 +1,7 @@
 import type { Needed } from "../kafka/rights.ts";
 import { checkKafkaSecurity, kafkaSecuritySchema } from "../kafka/security-settings.ts";
 import { accessSchema, checkAccess } from "../resonate/access-settings.ts";
-import { host, optionalPort } from "../support/addresses.ts";
+import { host, MAX_PORT, optionalPort } from "../support/addresses.ts";
 import { logSchema } from "../support/log.ts";
 import {
   type Env,
@@ -23,7 +23,7 @@ const brokers: Setting<string[]> = {
     const list = text.split(",").map((broker) => broker.trim());
     const valid = list.every((broker) => {
       const port = /^(?:[\w.-]+|\[[\da-f:]+\]):(\d{1,5})$/i.exec(broker)?.[1];
-      return port !== undefined && Number(port) >= 1 && Number(port) <= 65_535;
+      return port !== undefined && Number(port) >= 1 && Number(port) <= MAX_PORT;
     });
     return valid ? list : undefined;
   },

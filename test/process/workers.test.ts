@@ -206,10 +206,21 @@ suite("several worker processes", { concurrency: 2, timeout: 180_000 }, () => {
   });
 
   test("worker processes that cannot start end their parent with exit code 1", async (t) => {
-    const scene = await setScene(t);
-    const settings = { ...scene.env, HTTP_PORT: "65535" };
-    await using parent = spawnWorker(settings, { cwd: scene.folder, args: ["--workers", "2"] });
+    const { env, folder } = await setScene(t);
+    const settings = { ...env, RECORDS_DB: folder };
+    await using parent = spawnWorker(settings, { cwd: folder, args: ["--workers", "2"] });
     assert.equal(await within("the end", parent.exited), 1);
-    assert.ok(parent.lines.some((line) => /^HTTP_PORT: expected a port .* got "65536"/.test(line)));
+    assert.ok(parent.lines.includes(`row store ${folder}: unable to open database file`));
+    assert.match(parent.lines.join("\n"), /expected worker \d+ to start, got its end with exit code 1/);
+  });
+
+  test("ports that do not suffice for so many worker processes are told before any is started", async (t) => {
+    const { env, folder } = await setScene(t);
+    const settings = { ...env, HTTP_PORT: "65534" };
+    await using parent = spawnWorker(settings, { cwd: folder, args: ["--workers", "3"] });
+    assert.equal(await within("the end", parent.exited), 1);
+    assert.deepEqual(parent.lines, [
+      'HTTP_PORT: expected a port of at most 65533 for 3 workers, got "65534"',
+    ]);
   });
 });
