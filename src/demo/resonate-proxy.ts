@@ -1,7 +1,14 @@
-import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http";
+import {
+  type Agent,
+  createServer,
+  request as httpRequest,
+  type IncomingMessage,
+  type ServerResponse,
+} from "node:http";
 import { text } from "node:stream/consumers";
 import { isRequest, type Request } from "@resonatehq/sdk";
 import { createListener } from "../stack/listener.ts";
+import { createOnwardAgent } from "./onward-agent.ts";
 
 /** Told of each request on its way to the server, which it reaches when the promise resolves. */
 type OnRequest = (request: Request) => Promise<void> | void;
@@ -22,9 +29,9 @@ export interface ResonateProxy {
 }
 
 /** Not by `fetch`, which takes twice the time. */
-const post = async (url: string, body: string): Promise<{ status: number; result: string }> => {
+const post = async (url: string, body: string, agent: Agent): Promise<{ status: number; result: string }> => {
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-  httpRequest(url, { method: "POST", headers: { "content-type": "application/json" } }, resolve)
+  httpRequest(url, { method: "POST", agent, headers: { "content-type": "application/json" } }, resolve)
     .on("error", reject)
     .end(body);
   const answer = await promise;
@@ -36,6 +43,7 @@ export const startResonateProxy = async (
   target: string,
   host = "127.0.0.1",
 ): Promise<ResonateProxy & AsyncDisposable> => {
+  const agent = createOnwardAgent();
   const forward = (incoming: IncomingMessage, response: ServerResponse, body?: string) => {
     const onward = httpRequest(
       `${target}${incoming.url}`,
@@ -57,7 +65,7 @@ export const startResonateProxy = async (
     if (!isRequest(request))
       throw new Error(`expected a request of the Resonate protocol, got ${body.slice(0, 200)}`);
     await proxy.onRequest(request);
-    const { status, result } = await post(target, body);
+    const { status, result } = await post(target, body, agent);
     await proxy.onAnswer(request, status);
     response.writeHead(status, { "content-type": "application/json" }).end(result);
   };
@@ -77,7 +85,10 @@ export const startResonateProxy = async (
     open: async () => {
       await listener.open({ port, host });
     },
-    [Symbol.asyncDispose]: listener.close,
+    [Symbol.asyncDispose]: async () => {
+      agent.destroy();
+      await listener.close();
+    },
   };
   return proxy;
 };

@@ -11,8 +11,11 @@ const TIMEOUT_MS = 10_000;
 /** Requests beyond wait in line, the time counting: thousands of executions may wake, or be handed back, at once. */
 const MAX_CONNECTIONS = 128;
 
-/** Connections that only renew leases: one that hangs must not hold up the next renewal. */
+/** Connections for those that renew leases: one that hangs must not hold up the next renewal. */
 const HEARTBEAT_CONNECTIONS = 4;
+
+/** So many of them are opened before any other: the next heartbeat may go out before the last one is answered. */
+const WARM_CONNECTIONS = 2;
 
 /** The most that is shown of an answer that is not the protocol's, in characters. */
 const MAX_WORDS = 300;
@@ -119,12 +122,22 @@ export const createHttpSend = ({ access, logger, timeoutMs = TIMEOUT_MS }: HttpS
   };
 
   /**
-   * While the heartbeats have no connection of their own, also over one that is open and free. A new one may wait long to
-   * be accepted, behind all others that are new: a server in Node accepts one in each turn of its event loop.
+   * A new connection may wait long to be accepted, behind all others that are new: a server in Node accepts one in each
+   * turn of its event loop. So the first requests of a burst open the connections of the heartbeats, and a heartbeat that
+   * finds all of those busy goes over another that is free as well.
    */
+  let lent = 0;
+  const postOther = async (body: string): Promise<unknown> => {
+    if (Math.max(heartbeats.stats.connected, lent) >= WARM_CONNECTIONS) return post(body, pool);
+    lent += 1;
+    return post(body, heartbeats).finally(() => {
+      lent -= 1;
+    });
+  };
   const postHeartbeat = async (body: string): Promise<unknown> => {
+    const isBusy = heartbeats.stats.free === 0;
     const own = post(body, heartbeats);
-    if (heartbeats.stats.connected > 0 || pool.stats.free === 0) return own;
+    if (!isBusy || pool.stats.free === 0) return own;
     return Promise.any([own, post(body, pool)]).catch(() => own);
   };
 
@@ -133,7 +146,7 @@ export const createHttpSend = ({ access, logger, timeoutMs = TIMEOUT_MS }: HttpS
     const body = JSON.stringify(
       token.isEmpty ? request : { ...request, head: { ...head, auth: token.reveal() } },
     );
-    return request.kind === "task.heartbeat" ? postHeartbeat(body) : post(body, pool);
+    return request.kind === "task.heartbeat" ? postHeartbeat(body) : postOther(body);
   }, logger);
 
   return {

@@ -1,11 +1,6 @@
-import {
-  Agent,
-  createServer,
-  request as httpRequest,
-  type IncomingMessage,
-  type ServerResponse,
-} from "node:http";
+import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http";
 import { text } from "node:stream/consumers";
+import { createOnwardAgent } from "../../src/demo/onward-agent.ts";
 import { createListener } from "../../src/stack/listener.ts";
 
 export interface Answer {
@@ -32,7 +27,7 @@ export interface Stream {
 
 /** Starts it on a free port before the server at `target`. */
 export const startHttpProxy = async (target: string): Promise<HttpProxy> => {
-  const agent = new Agent({ keepAlive: true });
+  const agent = createOnwardAgent();
   let streams: Stream[] = [];
 
   const forward = (body: string) => {

@@ -61,7 +61,7 @@ const build = async (
   return { ...http, warnings, received, close, connections: () => connections, server };
 };
 
-test("requests in turn share two connections at most, which end with the sender", async (t) => {
+test("requests in turn share a few connections, which end with the sender", async (t) => {
   const { send, connections, server, ...http } = await build(t, (request, response) =>
     response.end(answerTo(request)),
   );
@@ -70,7 +70,7 @@ test("requests in turn share two connections at most, which end with the sender"
     assert.deepEqual([answer.kind, answer.head.corrId, answer.head.status], ["task.release", corrId, 200]);
   }
   // One that is answered is free a moment later.
-  assert.ok(connections() <= 2, `expected two at most, got ${connections()}`);
+  assert.ok(connections() <= 4, `expected four at most, got ${connections()}`);
   http[Symbol.dispose]();
   const closed = once(server, "close");
   server.close();
@@ -187,18 +187,37 @@ test("a server that is gone is such a failure too, and one that is back is found
   );
 });
 
-test("a lease is renewed over a connection that is open and free: a new one may wait long to be accepted", async (t) => {
+/** Answers over the first connections alone: others are as those that a server has not accepted yet. */
+const answerOverFirst = (count: number, isHeld: (request: Request) => boolean = () => false): Reply => {
   const sockets = new Set<object>();
-  const { send, connections } = await build(t, (request, response, { socket }) => {
+  return (request, response, { socket }) => {
     sockets.add(socket);
-    // As one that has not been accepted: nothing comes back over a second connection.
-    if (socket === [...sockets][0]) response.end(answerTo(request));
-  });
-  await send(releaseOf("1"));
-  // It is free a turn later.
-  await setImmediate();
-  assert.equal(connections(), 1);
+    if ([...sockets].indexOf(socket) < count && !isHeld(request)) response.end(answerTo(request));
+  };
+};
+
+test("a lease is renewed in a burst, whose connections wait to be accepted: the first ones are the heartbeats'", async (t) => {
+  const { send, connections } = await build(t, answerOverFirst(2), { timeoutMs: 2000 });
+  const burst = Array.from({ length: 50 }, (_, i) => send(releaseOf(String(i))));
+  const outcomes = Promise.allSettled(burst);
+  await Promise.all(burst.slice(0, 2));
   assert.equal((await send(heartbeat)).head.status, 200);
+  await outcomes;
+  assert.equal(connections(), 50, "each had one of its own");
+});
+
+test("a lease is renewed over a free connection while those of the heartbeats are busy", async (t) => {
+  const isHeld = ({ head }: Request) => head.corrId === "held";
+  const { send, connections, received } = await build(t, answerOverFirst(3, isHeld), { timeoutMs: 2000 });
+  await Promise.all(["1", "2", "3"].map((corrId) => send(releaseOf(corrId))));
+  // They are free a turn later.
+  await setImmediate();
+  const held = [1, 2].map(() => send({ ...heartbeat, head: { ...heartbeat.head, corrId: "held" } }));
+  const outcomes = Promise.allSettled(held);
+  assert.equal((await send(heartbeat)).head.status, 200);
+  assert.equal(connections(), 4, "one for each of the first, and one for the heartbeat");
+  assert.equal(received.filter(({ head }) => head.corrId === "held").length, 2);
+  await outcomes;
 });
 
 test("a lease is renewed while every connection waits for an answer, and more requests for a connection", async (t) => {
