@@ -37,6 +37,7 @@ export const createHandOver = (
 ): HandOver => {
   let draining = false;
   let disconnected = Promise.resolve();
+  const goingBack = new Set<string>();
 
   const send: Send = async (typed) => {
     const request: Request = typed;
@@ -51,13 +52,13 @@ export const createHandOver = (
     send,
     handBack: async (executionId) => {
       const lease = leases.held().find(({ id }) => id === executionId);
-      if (!lease) return;
-      await handBack(send, lease);
+      if (!lease || goingBack.has(executionId)) return;
+      goingBack.add(executionId);
+      await handBack(send, lease).finally(() => goingBack.delete(executionId));
     },
     drain: async (graceMs) => {
       draining = true;
-      await source.stop();
-      disconnected = setTimeout(DISCONNECT_MS);
+      disconnected = source.stop().then(() => setTimeout(DISCONNECT_MS));
       // Executions that were on their way here have come by then, and are held.
       await disconnected;
       await doneWithin(leases.idle(), graceMs);

@@ -7,8 +7,10 @@ import { type CheckpointOptions, createCheckpoints } from "./checkpoint.ts";
 import { decodeEnvelope, type Envelope, encodeEnvelope } from "./envelope.ts";
 import { idempotencyKey } from "./idempotency-key.ts";
 import type { AnyJob, Steps, Workflow, WorkflowContext } from "./job.ts";
+import { assertJson } from "./result.ts";
 import type { Service } from "./service.ts";
-import { assertJson, type StepCall, type StepRunner } from "./step.ts";
+import type { StepRunner } from "./step.ts";
+import type { StepCall } from "./step-call.ts";
 import { currentTraceHeaders, inStepSpan, type TraceHeaders } from "./traces.ts";
 
 /**

@@ -52,7 +52,7 @@ export interface Executor extends AsyncDisposable {
   readonly runner: Pick<StepRunner, "running">;
   /** How it stands at this moment. */
   state(): WorkerState;
-  /** See `Connection.drain`. */
+  /** See `Connection.drain`; steps that wait for room or for their next try go to another worker at once. */
   drain(graceMs: number): Promise<void>;
   /** Called when the server has not answered for long, and when it answers again. */
   onServer: { lost: () => void; back: () => void };
@@ -143,7 +143,7 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
     isOurs: (executionId) => connection.holds(executionId),
     assertWanted: createCancelWatch(connection),
     onAttempt: attempts.note,
-    onOutage: (executionId) => void connection.handBack(executionId).catch(() => {}),
+    handBack: (executionId) => void connection.handBack(executionId).catch(() => {}),
     handBacksOf: (executionId) => connection.history.handBacksSince(executionId, 0),
     log,
   });
@@ -185,7 +185,11 @@ export const startExecutor = async (options: ExecutorOptions): Promise<Executor>
       leases: connection.leases,
       clockSkewMs: connection.clockSkewMs,
     }),
-    drain: connection.drain,
+    drain: (graceMs) => {
+      const drained = connection.drain(graceMs);
+      runner.drain();
+      return drained;
+    },
     onServer,
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };

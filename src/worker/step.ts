@@ -2,37 +2,19 @@ import { setTimeout } from "node:timers/promises";
 import { canRetry, describe, OutageError, toError } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import { createSemaphore } from "../support/semaphore.ts";
+import { assertInTime } from "./deadline.ts";
+import { assertJson } from "./result.ts";
+import { patienceInOutage, pauseAfter } from "./retry-policy.ts";
+import type { StepCall } from "./step-call.ts";
 import { tell } from "./telemetry.ts";
 
-/** The deadline of an execution has passed. No retry of the same execution can help. */
-export class ExecutionTimeoutError extends Error {
-  readonly code = "EXECUTION_TIMEOUT";
-  readonly canRetry = false;
-  override name = "ExecutionTimeoutError";
-}
-
-/** A step's or workflow's result that has no JSON form, so it could not be kept. */
-export class ResultError extends Error {
-  readonly code = "RESULT_NOT_JSON";
-  readonly canRetry = false;
-  override name = "ResultError";
-}
-
-/** The longest pause between two tries of a step, in milliseconds. */
-const MAX_RETRY_DELAY_MS = 30_000;
-
-/** The longest pause between two tries in an outage, in milliseconds: it is over from one moment to the next. */
-const MAX_OUTAGE_DELAY_MS = 5000;
-
-/**
- * How long an outage may keep a step from its end before another worker is to try, in milliseconds: what is away here
- * may be there for others. It doubles each time an execution is handed back, so that an outage of a day leaves some
- * forty notes of that at the server, and not thousands.
- */
-const OUTAGE_PATIENCE_MS = 10_000;
-const MAX_DOUBLINGS = 8;
-
 const NEVER = new Promise<never>(() => {});
+
+/** How a call of a step stands: it waits for room, it runs, or it waits for its next try. */
+interface Standing {
+  readonly executionId: string;
+  state: "waiting" | "running" | "paused";
+}
 
 export interface StepRunnerOptions {
   /** How many steps run at the same time. */
@@ -50,24 +32,14 @@ export interface StepRunnerOptions {
   readonly assertWanted?: (executionId: string, key: string, attempt: number) => Promise<void>;
   /** Told of each try of a step, from 1, by its idempotency key. */
   readonly onAttempt?: (key: string, attempt: number) => void;
-  /** Told when an outage has kept a step from its end for OUTAGE_PATIENCE_MS, doubled by each hand-back before. */
-  readonly onOutage?: (executionId: string) => void;
+  /**
+   * Hands back an execution that another worker is to go on with: when an outage has kept a step from its end for too
+   * long, and at a stop.
+   */
+  readonly handBack?: (executionId: string) => void;
   /** How often an execution was handed back. */
   readonly handBacksOf?: (executionId: string) => number;
   readonly log: Log;
-}
-
-/** One call of a step. */
-export interface StepCall {
-  readonly name: string;
-  /** Its idempotency key. */
-  readonly key: string;
-  readonly messageId: string;
-  readonly executionId: string;
-  /** Milliseconds since 1970 after which the step is not tried. */
-  readonly deadline: number;
-  /** Tried for as long as it takes, whatever it throws and however late it is. */
-  readonly untilDone?: boolean;
 }
 
 /** Puts around every step what every step needs: room, the deadline, retries with backoff, and their log line. */
@@ -85,23 +57,12 @@ export interface StepRunner {
    * @throws what `work` threw, when that says that a retry cannot help, or on its last attempt
    */
   run<R>(call: StepCall, work: (attempt: number) => Promise<R>): Promise<R>;
+  /**
+   * Lets steps that run end, and tries none from here on: executions of which none runs are handed back, those whose
+   * step fails later, then.
+   */
+  drain(): void;
 }
-
-/**
- * Asserts that a result has a JSON form.
- *
- * @throws {ResultError}
- */
-export const assertJson = <R>(what: string, result: R): R => {
-  try {
-    JSON.stringify(result);
-    return result;
-  } catch (error) {
-    throw new ResultError(`expected a result of ${what} that JSON can hold, got ${describe(error)}`, {
-      cause: error,
-    });
-  }
-};
 
 export const createStepRunner = ({
   concurrency,
@@ -112,88 +73,117 @@ export const createStepRunner = ({
   isOurs = () => true,
   assertWanted = async () => {},
   onAttempt = () => {},
-  onOutage = () => {},
+  handBack = () => {},
   handBacksOf = () => 0,
   log,
 }: StepRunnerOptions): StepRunner => {
   const room = createSemaphore(concurrency);
-  let running = 0;
-  let waiting = 0;
+  const standing = new Set<Standing>();
+  const executionsOf = (...states: Standing["state"][]) =>
+    [...standing].filter(({ state }) => states.includes(state)).map(({ executionId }) => executionId);
+  let draining = false;
 
+  const handBackIdle = () => {
+    if (!draining) return;
+    const idle = new Set(executionsOf("waiting", "paused")).difference(new Set(executionsOf("running")));
+    for (const executionId of idle) handBack(executionId);
+  };
+
+  /** One try; `undefined` where the worker stops before there is room. */
   const runOnce = async <R>(
-    { name, messageId, deadline, untilDone }: StepCall,
+    own: Standing,
+    call: StepCall,
     work: () => Promise<R>,
     onBegun: () => void,
-  ): Promise<R> => {
-    waiting += 1;
+  ): Promise<{ result: R } | undefined> => {
+    own.state = "waiting";
     await room.acquire();
-    waiting -= 1;
-    running += 1;
-    onBegun();
     try {
-      if (now() > deadline && !untilDone) {
-        const by = new Date(deadline).toISOString();
-        throw new ExecutionTimeoutError(`expected ${messageId} to be done by ${by}, got to step ${name}`);
-      }
-      return assertJson(`step ${name}`, await work());
+      if (draining) return;
+      own.state = "running";
+      onBegun();
+      assertInTime(call, now());
+      return { result: assertJson(`step ${call.name}`, await work()) };
     } finally {
-      running -= 1;
+      own.state = "paused";
       room.release();
+    }
+  };
+
+  /** All tries; `undefined` where another worker is to go on. */
+  const runUntilDone = async <R>(
+    own: Standing,
+    call: StepCall,
+    work: (attempt: number) => Promise<R>,
+  ): Promise<{ result: R } | undefined> => {
+    let failures = 0;
+    let outageSince: number | undefined;
+    const { name: step, key, messageId: id, executionId } = call;
+    for (let attempt = 1; ; attempt++) {
+      const told = { id, executionId, step, key, attempt };
+      let begunAt = now();
+      const begin = () => {
+        begunAt = now();
+        onAttempt(key, attempt);
+        tell("step.begun", told);
+      };
+      try {
+        const done = await runOnce(own, call, () => work(attempt), begin);
+        if (done) tell("step.ended", { ...told, result: "done", ms: now() - begunAt });
+        return done;
+      } catch (thrown) {
+        const error = toError(thrown);
+        const ms = now() - begunAt;
+        // An outage is nobody's failure: what is away comes back, and the step is tried until then.
+        if (!(error instanceof OutageError)) {
+          failures += 1;
+          outageSince = undefined;
+        } else {
+          outageSince ??= begunAt;
+          if (now() - outageSince >= patienceInOutage(handBacksOf(executionId))) handBack(executionId);
+        }
+        if (!call.untilDone && (!canRetry(error) || failures >= maxAttempts)) {
+          tell("step.ended", { ...told, result: "failed", error: describe(error), ms });
+          throw error;
+        }
+        const delayMs = draining ? 0 : pauseAfter(error, attempt, retryDelayMs);
+        tell("step.retried", { ...told, error: describe(error), delayMs, ms });
+        const next = draining ? "another worker tries next" : `next try in ${delayMs / 1000} s`;
+        log.warn(
+          { recordId: id, step, key, attempt },
+          `step ${step} of ${id} failed (attempt ${attempt}), ${next}: ${describe(error)}`,
+        );
+        if (draining) return;
+        await sleep(delayMs);
+        if (!isOurs(executionId)) return;
+        await assertWanted(executionId, key, attempt);
+      }
     }
   };
 
   return {
     get running() {
-      return running;
+      return executionsOf("running").length;
     },
     get waiting() {
-      return waiting;
+      return executionsOf("waiting").length;
     },
     run: async (call, work) => {
-      let failures = 0;
-      let outageSince: number | undefined;
-      const { name: step, key, messageId: id, executionId } = call;
-      for (let attempt = 1; ; attempt++) {
-        const told = { id, executionId, step, key, attempt };
-        let begunAt = now();
-        const begin = () => {
-          begunAt = now();
-          onAttempt(key, attempt);
-          tell("step.begun", told);
-        };
-        try {
-          const result = await runOnce(call, () => work(attempt), begin);
-          tell("step.ended", { ...told, result: "done", ms: now() - begunAt });
-          return result;
-        } catch (thrown) {
-          const error = toError(thrown);
-          const ms = now() - begunAt;
-          // An outage is nobody's failure: what is away comes back, and the step is tried until then.
-          if (!(error instanceof OutageError)) {
-            failures += 1;
-            outageSince = undefined;
-          } else {
-            outageSince ??= begunAt;
-            const patienceMs = OUTAGE_PATIENCE_MS * 2 ** Math.min(handBacksOf(executionId), MAX_DOUBLINGS);
-            if (now() - outageSince >= patienceMs) onOutage(executionId);
-          }
-          if (!call.untilDone && (!canRetry(error) || failures >= maxAttempts)) {
-            tell("step.ended", { ...told, result: "failed", error: describe(error), ms });
-            throw error;
-          }
-          const maxDelay = error instanceof OutageError ? MAX_OUTAGE_DELAY_MS : MAX_RETRY_DELAY_MS;
-          const delay = Math.min(retryDelayMs * 2 ** (attempt - 1), maxDelay);
-          tell("step.retried", { ...told, error: describe(error), delayMs: delay, ms });
-          log.warn(
-            { recordId: id, step, key, attempt },
-            `step ${call.name} of ${call.messageId} failed (attempt ${attempt}), next try in ${delay / 1000} s: ${describe(error)}`,
-          );
-          await sleep(delay);
-          // The SDK waits for a step that does not end here any more, and so does nobody else.
-          if (!isOurs(executionId)) return NEVER;
-          await assertWanted(executionId, key, attempt);
-        }
+      const own: Standing = { executionId: call.executionId, state: "waiting" };
+      standing.add(own);
+      try {
+        const done = await runUntilDone(own, call, work);
+        if (done) return done.result;
+        handBackIdle();
+      } finally {
+        standing.delete(own);
       }
+      // The SDK waits for a step that does not end here any more, and so does nobody else.
+      return NEVER;
+    },
+    drain: () => {
+      draining = true;
+      handBackIdle();
     },
   };
 };

@@ -156,6 +156,50 @@ suite("stops", { concurrency: 3, timeout: 180_000 }, () => {
     });
   }
 
+  test("mode 12: steps that wait for room or for their next try are handed over at once, beside one that may end", async (t) => {
+    const latencyMs = 5000;
+    const scene = await setDeletionScene(t, {
+      LEASE_TTL_MS: "60000",
+      SHUTDOWN_GRACE_MS: "60000",
+      RETRY_DELAY_MS: "30000",
+    });
+    const begun = new Set<string>();
+    follow(scene.proxy, {
+      after: (passing) => void (isStep("deleteBatch", "begin")(passing) && begun.add(passing.recordId)),
+    });
+    const leaving = await scene.startWorker({
+      STEP_CONCURRENCY: "1",
+      SIMULATED_LATENCY_MS: String(latencyMs),
+      SIMULATED_FAILURE_RATE: "0.999999",
+    });
+    await leaving.ready;
+    const paused = await scene.seed({ batches: 1 });
+    const failures = () => linesWith(leaving, ` failed (attempt 1), next try in 30 s`).length;
+    await until("a step to wait for its next try", () => failures() === 1);
+    const staying = await scene.startWorker({ TAKE_MESSAGES: "no" });
+    await staying.ready;
+    const [running, waiting] = [await scene.seed({ batches: 1 }), await scene.seed({ batches: 1 })];
+    await until("the others to begin", () => begun.size === 3);
+
+    leaving.kill("SIGTERM");
+    const stoppedAt = performance.now();
+    const isDone = (id: string) => scene.completionsOf(id).length > 0;
+    await until("what waits to be done elsewhere", () => [paused, waiting].every(isDone), latencyMs);
+    assert.ok(
+      !isDone(running) && linesWith(leaving, "another worker tries next").length === 0,
+      "one still runs",
+    );
+    assert.equal(await within("the worker's end", leaving.exited), 0);
+    const ms = performance.now() - stoppedAt;
+    assert.ok(
+      ms < latencyMs + 3000,
+      `expected its end with the step that ran, got it after ${Math.round(ms)} ms`,
+    );
+    assert.equal(linesWith(leaving, "another worker tries next").length, 1);
+    assert.equal(failures(), 1, "none was tried again");
+    await until("the last one to be done elsewhere", () => isDone(running));
+  });
+
   for (const [signal, code] of [
     ["SIGTERM", 143],
     ["SIGINT", 130],

@@ -64,6 +64,16 @@ suite("hand-over", { concurrency: true }, () => {
     }
   });
 
+  test("an execution that is handed back twice at once goes back once", async (t) => {
+    const server = await startServer(t);
+    const worker = await startLeased(t, server);
+    const mine = registerTwoSteps(worker);
+    await mine.workflow.beginRun("x");
+    await until("the first step runs", () => mine.started.length === 1);
+    await Promise.all([worker.network.handBack("x"), worker.network.handBack("x")]);
+    assert.equal(requestsOf(server, "task.release").length, 1);
+  });
+
   test("a worker that holds nothing is drained at once", async (t) => {
     const server = await startServer(t);
     const worker = await startLeased(t, server);

@@ -1,14 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { OutageError } from "../../src/support/errors.ts";
-import {
-  assertJson,
-  createStepRunner,
-  ExecutionTimeoutError,
-  ResultError,
-  type StepCall,
-  type StepRunnerOptions,
-} from "../../src/worker/step.ts";
+import { ExecutionTimeoutError } from "../../src/worker/deadline.ts";
+import { assertJson, ResultError } from "../../src/worker/result.ts";
+import { createStepRunner, type StepRunnerOptions } from "../../src/worker/step.ts";
+import type { StepCall } from "../../src/worker/step-call.ts";
 import { createMemoryLog } from "../helpers/unit-log.ts";
 import { createRandom, randomBelow } from "../helpers/unit-random.ts";
 import { settle } from "../helpers/unit-time.ts";
@@ -139,7 +135,7 @@ test("an outage that lasts is told, so that another worker may try; one that com
     sleep: async (ms) => {
       time += ms;
     },
-    onOutage: (executionId) => told.push(`${executionId} after ${time - NOW}`),
+    handBack: (executionId) => told.push(`${executionId} after ${time - NOW}`),
   });
   const away = () => new OutageError("broker away");
   const errors = [away(), away(), away(), new Error("refused"), away(), away(), away()];
@@ -163,7 +159,7 @@ test("an outage is told the later the more often the execution was handed back",
       time += ms;
     },
     handBacksOf: () => 3,
-    onOutage: () => {
+    handBack: () => {
       handedBack ??= time - NOW;
     },
   });
@@ -192,6 +188,62 @@ test("an execution that went to another worker meanwhile is not tried again, and
     .then(end, end);
   await settle();
   assert.deepEqual([attempts, ended, runner.running], [[1, 2], false, 0]);
+});
+
+test("at a stop the steps that run may end; what waits for room or its next try is handed back and tried no more", async () => {
+  const handedBack: string[] = [];
+  const pause = Promise.withResolvers<void>();
+  const { runner, log } = build({
+    concurrency: 2,
+    sleep: () => pause.promise,
+    handBack: (executionId) => handedBack.push(executionId),
+  });
+  const run = (executionId: string, work: () => Promise<unknown>) => {
+    const outcome = { tries: 0, ended: false };
+    const counted = () => {
+      outcome.tries += 1;
+      return work();
+    };
+    const end = () => {
+      outcome.ended = true;
+    };
+    void runner.run({ ...call, executionId }, counted).then(end, end);
+    return outcome;
+  };
+  const refuse = async () => assert.fail("refused");
+  const [good, bad] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const paused = [run("paused", refuse), run("both", refuse)];
+  await settle();
+  const ends = run("both", () => good.promise);
+  const fails = run("fails", () => bad.promise);
+  const waits = run("waits", refuse);
+  await settle();
+  assert.deepEqual([runner.running, runner.waiting], [2, 1]);
+
+  runner.drain();
+  assert.deepEqual(handedBack, ["paused", "waits"], "not the one of which a step runs");
+  const late = run("late", refuse);
+  good.resolve();
+  bad.reject(new Error("refused"));
+  pause.resolve();
+  await settle();
+  assert.deepEqual(
+    [...paused, ends, fails, waits, late].map(({ tries, ended }) => [tries, ended]),
+    [
+      [1, false],
+      [1, false],
+      [1, true],
+      [1, false],
+      [0, false],
+      [0, false],
+    ],
+  );
+  assert.deepEqual(new Set(handedBack), new Set(["paused", "waits", "fails", "late", "both"]));
+  assert.deepEqual([runner.running, runner.waiting], [0, 0]);
+  assert.equal(
+    log.lines.at(-1),
+    "warn step charge of m-1 failed (attempt 1), another worker tries next: refused",
+  );
 });
 
 test("what was thrown that is no error becomes one", async () => {
