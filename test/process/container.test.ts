@@ -35,7 +35,10 @@ test("what the Dockerfile makes runs as another user, says that it is healthy, a
   );
   assert.deepEqual(missing, [], "production dependencies only");
 
-  const scene = await openScene(t, job, () => ({ BATCH_PAUSE_MS: "100", SIMULATED_LATENCY_MS: "1000" }));
+  const scene = await openScene(t, job, () => ({
+    SIMULATED_FAILURE_RATE: "0",
+    SIMULATED_LATENCY_MS: "1000",
+  }));
   const { RECORDS_DB: _, ...settings } = scene.env;
   const env = { ...settings, HTTP_PORT: String(await findFreePort()) };
   assert.notEqual(await image.checkHealth(env), 0, "nothing runs");
