@@ -34,8 +34,8 @@ export interface ConnectionOptions extends TransportOptions {
 
 /** A Resonate network that keeps the lease of every execution that runs in this process, and can hand them back. */
 export interface Connection extends Network, Pick<HandOver, "drain" | "handBack"> {
-  /** Whether an execution runs here, under a lease that is kept. */
-  holds(executionId: string): boolean;
+  /** The version of the lease under which an execution runs here, and which is kept. */
+  leaseOf(executionId: string): number | undefined;
   /** How many executions run here, under a lease that is kept. */
   readonly leases: number;
   /** See `ClockSkew.ms`. */
@@ -131,7 +131,7 @@ export const connect = (options: ConnectionOptions): Connection => {
       return handOver.handBack(executionId);
     },
     history,
-    holds: leases.holds,
+    leaseOf: leases.leaseOf,
     get leases() {
       return leases.held().length;
     },

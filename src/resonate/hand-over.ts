@@ -32,7 +32,7 @@ export interface HandOver {
 
 /** @param source where messages come from: it is stopped first */
 export const createHandOver = (
-  leases: Pick<Leases, "send" | "held" | "idle">,
+  leases: Pick<Leases, "send" | "held" | "leaseOf" | "idle">,
   source: Pick<Network, "stop">,
 ): HandOver => {
   let draining = false;
@@ -51,10 +51,10 @@ export const createHandOver = (
   return {
     send,
     handBack: async (executionId) => {
-      const lease = leases.held().find(({ id }) => id === executionId);
-      if (!lease || goingBack.has(executionId)) return;
+      const version = leases.leaseOf(executionId);
+      if (version === undefined || goingBack.has(executionId)) return;
       goingBack.add(executionId);
-      await handBack(send, lease).finally(() => goingBack.delete(executionId));
+      await handBack(send, { id: executionId, version }).finally(() => goingBack.delete(executionId));
     },
     drain: async (graceMs) => {
       draining = true;

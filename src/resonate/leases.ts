@@ -32,7 +32,8 @@ export interface Leases {
   readonly send: Send;
   /** The leases held now. */
   held(): Lease[];
-  holds(executionId: string): boolean;
+  /** The version of the lease that is held on an execution. */
+  leaseOf(executionId: string): number | undefined;
   /** Resolves once no lease is held. */
   idle(): Promise<void>;
   /** Ends the heartbeats. */
@@ -112,7 +113,7 @@ export const keepLeases = (network: Pick<Network, "send">, { pid, ttl, logger }:
 
   return {
     send,
-    holds: (executionId) => held.has(executionId),
+    leaseOf: (executionId) => held.get(executionId),
     held: () => [...held].map(([id, version]) => ({ id, version })),
     idle: () => {
       const { promise, resolve } = Promise.withResolvers<void>();

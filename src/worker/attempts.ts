@@ -8,6 +8,8 @@ export const ATTEMPTS_HEADER = "attempts";
 export interface Attempts {
   /** Notes a try of a step, from 1. `key` is its idempotency key. */
   readonly note: (key: string, attempt: number) => void;
+  /** Forgets a step that another worker goes on with. */
+  readonly forget: (key: string) => void;
   /** The header to keep with what a step came to, which is then forgotten here. */
   take(step: PromiseRecord | undefined): Readonly<Record<string, string>>;
 }
@@ -17,7 +19,9 @@ export const createAttempts = (): Attempts => {
   return {
     note: (key, attempt) => {
       if (attempt > 1) retried.set(key, attempt);
+      else retried.delete(key);
     },
+    forget: (key) => void retried.delete(key),
     take: (step) => {
       const key = step?.tags[KEY_TAG] ?? "";
       const attempts = retried.get(key);

@@ -26,12 +26,17 @@ export interface StepRunnerOptions {
   readonly now: () => number;
   /** Waits so many milliseconds. */
   readonly sleep?: (ms: number) => Promise<unknown>;
-  /** Whether an execution still runs here. One whose lease went to another worker is not tried again. */
-  readonly isOurs?: (executionId: string) => boolean;
+  /**
+   * The version of the lease under which an execution runs here, if it does. A step is tried again under its own lease
+   * only.
+   */
+  readonly leaseOf?: (executionId: string) => number | undefined;
   /** Throws where a step was cancelled after its failed try number `attempt`. */
   readonly assertWanted?: (executionId: string, key: string, attempt: number) => Promise<void>;
   /** Told of each try of a step, from 1, by its idempotency key. */
   readonly onAttempt?: (key: string, attempt: number) => void;
+  /** Told of a step, by its idempotency key, that comes to no end here: another worker is to go on with it. */
+  readonly onGivenUp?: (key: string) => void;
   /**
    * Hands back an execution that another worker is to go on with: when an outage has kept a step from its end for too
    * long, and at a stop.
@@ -70,9 +75,10 @@ export const createStepRunner = ({
   retryDelayMs,
   now,
   sleep = setTimeout,
-  isOurs = () => true,
+  leaseOf = () => 1,
   assertWanted = async () => {},
   onAttempt = () => {},
+  onGivenUp = () => {},
   handBack = () => {},
   handBacksOf = () => 0,
   log,
@@ -83,19 +89,14 @@ export const createStepRunner = ({
     [...standing].filter(({ state }) => states.includes(state)).map(({ executionId }) => executionId);
   let draining = false;
 
-  const handBackIdle = () => {
-    if (!draining) return;
-    const idle = new Set(executionsOf("waiting", "paused")).difference(new Set(executionsOf("running")));
-    for (const executionId of idle) handBack(executionId);
-  };
-
-  /** One try; `undefined` where the worker stops before there is room. */
+  /** One try; `undefined` where the worker stops before it begins. */
   const runOnce = async <R>(
     own: Standing,
     call: StepCall,
     work: () => Promise<R>,
     onBegun: () => void,
   ): Promise<{ result: R } | undefined> => {
+    if (draining) return;
     own.state = "waiting";
     await room.acquire();
     try {
@@ -119,6 +120,7 @@ export const createStepRunner = ({
     let failures = 0;
     let outageSince: number | undefined;
     const { name: step, key, messageId: id, executionId } = call;
+    const lease = leaseOf(executionId);
     for (let attempt = 1; ; attempt++) {
       const told = { id, executionId, step, key, attempt };
       let begunAt = now();
@@ -155,7 +157,7 @@ export const createStepRunner = ({
         );
         if (draining) return;
         await sleep(delayMs);
-        if (!isOurs(executionId)) return;
+        if (leaseOf(executionId) !== lease) return;
         await assertWanted(executionId, key, attempt);
       }
     }
@@ -174,7 +176,8 @@ export const createStepRunner = ({
       try {
         const done = await runUntilDone(own, call, work);
         if (done) return done.result;
-        handBackIdle();
+        onGivenUp(call.key);
+        if (draining && !executionsOf("running").includes(call.executionId)) handBack(call.executionId);
       } finally {
         standing.delete(own);
       }
@@ -183,7 +186,8 @@ export const createStepRunner = ({
     },
     drain: () => {
       draining = true;
-      handBackIdle();
+      const idle = new Set(executionsOf("waiting", "paused")).difference(new Set(executionsOf("running")));
+      for (const executionId of idle) handBack(executionId);
     },
   };
 };

@@ -78,7 +78,7 @@ export const startLeased = async (
     onAnswer,
     assertFit,
   });
-  const held = () => [...leased].filter((id) => network.holds(id)).length;
+  const held = () => [...leased].filter((id) => network.leaseOf(id) !== undefined).length;
   const resonate = new Resonate({ network, pid, ttl, logger: silent });
   t.after(() => resonate.stop());
 

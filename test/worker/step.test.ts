@@ -171,23 +171,47 @@ test("an outage is told the later the more often the execution was handed back",
   assert.ok(handedBack !== undefined && handedBack >= 80_000 && handedBack <= 85_000, `${handedBack}`);
 });
 
-test("an execution that went to another worker meanwhile is not tried again, and ends in no way", async () => {
-  const ours = new Set(["x-1"]);
-  const { runner } = build({ isOurs: (executionId) => ours.has(executionId) });
-  const attempts: number[] = [];
-  let ended = false;
-  const end = () => {
-    ended = true;
-  };
-  void runner
-    .run(call, async (attempt) => {
-      attempts.push(attempt);
-      if (attempt === 2) ours.delete("x-1");
-      throw new Error("refused");
-    })
-    .then(end, end);
+test("a step whose lease has been given up or is another by now is not tried again, and ends in no way", async () => {
+  for (const next of [undefined, 2]) {
+    let lease: number | undefined = 1;
+    const givenUp: string[] = [];
+    const { runner } = build({ leaseOf: () => lease, onGivenUp: (key) => givenUp.push(key) });
+    const attempts: number[] = [];
+    let ended = false;
+    const end = () => {
+      ended = true;
+    };
+    void runner
+      .run(call, async (attempt) => {
+        attempts.push(attempt);
+        if (attempt === 2) lease = next;
+        throw new Error("refused");
+      })
+      .then(end, end);
+    await settle();
+    assert.deepEqual([attempts, ended, runner.running, givenUp], [[1, 2], false, 0, [call.key]]);
+  }
+});
+
+test("a stop with many steps that wait hands each execution back, without asking for all of them again and again", async () => {
+  const handedBack: string[] = [];
+  const ends: PromiseWithResolvers<void>[] = [];
+  const { runner } = build({ concurrency: 4, handBack: (executionId) => handedBack.push(executionId) });
+  const ids = Array.from({ length: 1000 }, (_, i) => `x-${i}`);
+  for (const executionId of ids) {
+    void runner.run({ ...call, executionId }, async () => {
+      ends.push(Promise.withResolvers());
+      await ends.at(-1)?.promise;
+    });
+  }
   await settle();
-  assert.deepEqual([attempts, ended, runner.running], [[1, 2], false, 0]);
+  assert.deepEqual([runner.running, runner.waiting], [4, 996]);
+  runner.drain();
+  for (const { resolve } of ends) resolve();
+  await settle();
+  assert.deepEqual([runner.running, runner.waiting], [0, 0]);
+  assert.deepEqual(new Set(handedBack), new Set(ids.slice(4)));
+  assert.ok(handedBack.length <= 2 * 996, `${handedBack.length} times`);
 });
 
 test("at a stop the steps that run may end; what waits for room or its next try is handed back and tried no more", async () => {
