@@ -51,6 +51,8 @@ export const reportLeases = (send: (report: Report) => void): Disposable => {
   ] as const) {
     on(end, ({ executionId }) => note(executionId, 0));
   }
+  // One that takes no messages may have nothing else to report for long: this says that it has begun to work.
+  on("worker.ready", () => send({ leases: [] }));
   on("group.joined", (joined) => {
     memberId = joined.memberId;
     soon();

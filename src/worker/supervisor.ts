@@ -1,5 +1,6 @@
 import { setTimeout } from "node:timers/promises";
 import type { Lease } from "../resonate/leases.ts";
+import { describe } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import { doneWithin } from "../support/retry.ts";
 import type { Report } from "./report.ts";
@@ -64,14 +65,22 @@ export const supervise = async (options: SupervisorOptions): Promise<void> => {
   const runOnce = async (place: number) => {
     const held = new Map<string, number>();
     let member: string | undefined;
-    const child = start(place, ({ leases, memberId }) => {
+    const onReport = ({ leases, memberId }: Report) => {
       hasBegun = true;
       member = memberId ?? member;
       for (const [id, version] of leases) {
         if (version > 0) held.set(id, version);
         else held.delete(id);
       }
-    });
+    };
+    let child: ChildWorker;
+    try {
+      child = start(place, onReport);
+    } catch (error) {
+      // Memory may be short for the moment.
+      if (!hasBegun) throw error;
+      return `no process for a worker: ${describe(error)}`;
+    }
     const stop = async () => {
       child.stop();
       if (!(await doneWithin(child.ended, graceMs + STOP_OVERRUN_MS + KILL_DELAY_MS))) child.kill();
@@ -80,7 +89,7 @@ export const supervise = async (options: SupervisorOptions): Promise<void> => {
     const end = await child.ended;
     signal.removeEventListener("abort", stop);
 
-    if (signal.aborted && (end === 0 || held.size === 0)) return;
+    if (signal.aborted && (end === 0 || (held.size === 0 && member === undefined))) return;
     if (!hasBegun && !signal.aborted && typeof end === "number" && end !== 0)
       throw new StartError(`expected worker ${child.pid} to start, got its end with exit code ${end}`);
     const leases = [...held].map(([id, version]) => ({ id, version }));

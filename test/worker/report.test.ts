@@ -52,6 +52,13 @@ test("an execution with a cut step is reported at once: that step runs next, and
   assert.equal(reports.length, 1);
 });
 
+test("a worker that is ready says so, though it has nothing else to report", () => {
+  const reports: Report[] = [];
+  using _ = reportLeases((report) => reports.push(report));
+  tell("worker.ready", { worker: "w" });
+  assert.deepEqual(reports, [{ leases: [] }]);
+});
+
 test("only a report is taken for one", () => {
   assert.deepEqual([{ leases: [] }, "stop", null, {}, { leases: 1 }].map(isReport), [
     true,

@@ -15,7 +15,7 @@ interface FakeChild {
   isKilled: boolean;
 }
 
-const setUp = (t: TestContext, { count = 1, canHandBack = true } = {}) => {
+const setUp = (t: TestContext, { count = 1, canHandBack = true, canStart = (): boolean => true } = {}) => {
   const clock = mockTimers(t);
   const log = createMemoryLog();
   const stopping = new AbortController();
@@ -26,6 +26,7 @@ const setUp = (t: TestContext, { count = 1, canHandBack = true } = {}) => {
   const running = supervise({
     count,
     start: (place, report) => {
+      if (!canStart()) throw new Error("spawn ENOMEM");
       const { promise: ended, resolve } = Promise.withResolvers<number | NodeJS.Signals>();
       const child: FakeChild = { place, report, end: resolve, isStopped: false, isKilled: false };
       children.push(child);
@@ -196,4 +197,32 @@ test("once one has begun to work, a worker that cannot start is tried again", as
   latest(0).end(1);
   await advance(1000);
   assert.equal(children.length, 3);
+});
+
+test("a process that cannot be made is tried again, once a worker has begun to work, and ends all before that", async (t) => {
+  let canStart = true;
+  const { children, latest, advance, log } = setUp(t, { count: 2, canStart: () => canStart });
+  latest(1).report(READY);
+  latest(0).end("SIGKILL");
+  await advance(0);
+  canStart = false;
+  await advance(1000);
+  assert.match(log.lines.at(-1) ?? "", /no process for a worker: spawn ENOMEM; starting again in 2 s$/);
+  assert.equal(latest(1).isStopped, false);
+  canStart = true;
+  await advance(2000);
+  assert.equal(children.length, 3);
+  t.mock.timers.reset();
+
+  const { running } = setUp(t, { canStart: () => false });
+  await assert.rejects(running, /spawn ENOMEM/);
+});
+
+test("at a stop, too, the group is left for a worker that is killed, whatever it held", async (t) => {
+  const { running, latest, left, advance, stop } = setUp(t);
+  latest().report({ leases: [], memberId: "m-1" });
+  await stop();
+  await advance(6300);
+  await running;
+  assert.deepEqual([latest().isKilled, left], [true, ["m-1"]]);
 });
