@@ -107,7 +107,10 @@ export const createPostgresSend = ({ query, logger }: PostgresSendOptions): Send
     for (const { at, answer } of rows) {
       answers[at - 1] = hasFailed(answer) && requests.length > 1 ? undefined : answer;
     }
-    await addSteps(requests, answers);
+    await addSteps(requests, answers).catch((error: unknown) => {
+      // The statement took effect, and is not to be run again: an error without Postgres' code counts as an outage.
+      throw new Error("what the executions have done so far could not be read", { cause: error });
+    });
     return answers;
   };
   const runTogether = createBatches({
