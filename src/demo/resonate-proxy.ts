@@ -8,7 +8,7 @@ import {
 import { text } from "node:stream/consumers";
 import { isRequest, type Request } from "@resonatehq/sdk";
 import { createListener } from "../stack/listener.ts";
-import { createOnwardAgent } from "./onward-agent.ts";
+import { createOnwardAgent, endUnanswered } from "./onward-agent.ts";
 
 /** Told of each request on its way to the server, which it reaches when the promise resolves. */
 type OnRequest = (request: Request) => Promise<void> | void;
@@ -31,7 +31,8 @@ export interface ResonateProxy {
 /** Not by `fetch`, which takes twice the time. */
 const post = async (url: string, body: string, agent: Agent): Promise<{ status: number; result: string }> => {
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-  httpRequest(url, { method: "POST", agent, headers: { "content-type": "application/json" } }, resolve)
+  const headers = { "content-type": "application/json" };
+  endUnanswered(httpRequest(url, { method: "POST", agent, headers }, resolve))
     .on("error", reject)
     .end(body);
   const answer = await promise;

@@ -3,7 +3,7 @@ import { isSuccess, type PromiseRecord, type Send } from "@resonatehq/sdk";
 import { decodeCall } from "../resonate/call.ts";
 import { requestHead } from "../resonate/request.ts";
 import { cancelMark, cancelSettlement } from "../worker/cancel.ts";
-import { DEAD_LETTER_STEP } from "../worker/execution.ts";
+import { DEAD_LETTER_STEP } from "../worker/dead-letter.ts";
 import type { Service } from "../worker/service.ts";
 import { EndedRecordError, UnknownRecordError } from "./errors.ts";
 import { settledState } from "./inspect.ts";

@@ -69,6 +69,8 @@ export const createHttpSend = ({ access, logger, timeoutMs = TIMEOUT_MS }: HttpS
 
   /** Where an idle connection had been closed, once more over a new one. */
   const exchange = (body: string, own: Pool): Promise<Answer> => {
+    // A token that cannot be read throws.
+    const headers = { "content-type": "application/json", ...authorize(token) };
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     let controller: Dispatcher.DispatchController | undefined;
     let overdue: Error | undefined;
@@ -79,7 +81,6 @@ export const createHttpSend = ({ access, logger, timeoutMs = TIMEOUT_MS }: HttpS
     }, timeoutMs);
     let [status, isSecond] = [0, false];
     const chunks: Buffer[] = [];
-    const headers = { "content-type": "application/json", ...authorize(token) };
     const dispatch = (pool: Pool): unknown =>
       pool.dispatch(
         { path: "/", method: "POST", headers, body },

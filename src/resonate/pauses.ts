@@ -33,7 +33,7 @@ export interface Pauses {
   leave(executionId: string): void;
   /** Hands a message on: at once, or when the pause of its execution is over. */
   readonly deliver: (message: Message, callback: (message: Message) => void) => void;
-  /** Forgets all pauses: nothing more is delivered. */
+  /** Forgets all pauses: what waits is not delivered. */
   stop(): void;
 }
 

@@ -7,6 +7,9 @@ import { type Envelope, unpackMessage } from "./envelope.ts";
 import { idempotencyKey } from "./idempotency-key.ts";
 import { tell } from "./telemetry.ts";
 
+/** The step that sends the message of a failed execution to the dead letters. */
+export const DEAD_LETTER_STEP = "enqueueDeadLetter";
+
 /** Headers of a dead letter, beside the original's own. */
 export const HEADERS = {
   reason: "dead-letter-reason",
@@ -162,7 +165,7 @@ export const createSendDeadLetter =
   async ({ id, partition, offset, redrives, original }: Envelope, cause: unknown): Promise<void> => {
     const error = describe(cause);
     const reason = reasonFor(cause);
-    const call = { job, messageId: id, step: "enqueueDeadLetter", call: redrives };
+    const call = { job, messageId: id, step: DEAD_LETTER_STEP, call: redrives };
     const place = { topic: topics.source, partition, offset };
     const lost = {
       key: null,

@@ -1,5 +1,6 @@
 import type { IHeaders, KafkaMessage, Producer } from "kafkajs";
 import { writableHeaders } from "../kafka/headers.ts";
+import { INTERNAL_ID } from "../resonate/request.ts";
 import { describe } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import { retryUntilDone, withTimeout } from "../support/retry.ts";
@@ -41,7 +42,7 @@ export interface DispatchOptions {
  * again runs under another id: how often follows after a character that no id of a message holds.
  */
 export const executionId = (id: string, redrives: number): string =>
-  redrives === 0 ? id : `${id}\u001f${redrives}`;
+  redrives === 0 ? id : `${id}${INTERNAL_ID}${redrives}`;
 
 /** How often a message was driven again, or `undefined` when its header is not one this application wrote. */
 const parseRedrives = (headers: IHeaders | undefined): number | undefined => {
@@ -53,7 +54,7 @@ const parseRedrives = (headers: IHeaders | undefined): number | undefined => {
 
 /** The id for a message whose own id is taken by another service at the same server. */
 export const qualifiedId = (promiseId: string, service: string): string => {
-  const suffix = `\u001f${encodeURIComponent(service)}`;
+  const suffix = `${INTERNAL_ID}${encodeURIComponent(service)}`;
   return promiseId.endsWith(suffix) ? promiseId : `${promiseId}${suffix}`;
 };
 

@@ -4,6 +4,7 @@ import { describe, toError } from "../support/errors.ts";
 import { withLogFields } from "../support/log.ts";
 import { isCancelled } from "./cancel.ts";
 import { type CheckpointOptions, createCheckpoints } from "./checkpoint.ts";
+import { DEAD_LETTER_STEP } from "./dead-letter.ts";
 import { decodeEnvelope, type Envelope, encodeEnvelope } from "./envelope.ts";
 import { idempotencyKey } from "./idempotency-key.ts";
 import type { AnyJob, Steps, Workflow, WorkflowContext } from "./job.ts";
@@ -34,9 +35,6 @@ export const serviceOf = (
   group: settings.RESONATE_GROUP,
   version: job.version ?? 1,
 });
-
-/** The step that sends the message of a failed execution to the dead letters. */
-export const DEAD_LETTER_STEP = "enqueueDeadLetter";
 
 export interface ExecutionOptions
   extends Pick<CheckpointOptions, "history" | "takeovers" | "maxTakeovers" | "worker"> {

@@ -1,6 +1,6 @@
 import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http";
 import { text } from "node:stream/consumers";
-import { createOnwardAgent } from "../../src/demo/onward-agent.ts";
+import { createOnwardAgent, endUnanswered } from "../../src/demo/onward-agent.ts";
 import { createListener } from "../../src/stack/listener.ts";
 
 export interface Answer {
@@ -36,7 +36,7 @@ export const startHttpProxy = async (target: string): Promise<HttpProxy> => {
     const onward = httpRequest(target, { method: "POST", agent, headers }, (response) => {
       text(response).then((answer) => resolve({ status: response.statusCode ?? 502, body: answer }), reject);
     });
-    onward.on("error", reject).end(body);
+    endUnanswered(onward).on("error", reject).end(body);
     return promise;
   };
   const exchange = async (incoming: IncomingMessage, response: ServerResponse) => {
