@@ -23,6 +23,8 @@ interface ClientOptions {
   readonly log: Log;
   readonly level?: logLevel;
   readonly retries?: number;
+  /** Called when a topic that this client reads is not there. */
+  readonly onTopicGone?: () => void;
 }
 
 const toConfig = (
@@ -51,7 +53,7 @@ const toConfig = (
  * @throws {AccessError} when a file with a certificate or key cannot be used
  */
 export const createKafka = (settings: BrokerSettings, options: ClientOptions): Kafka => {
-  const clientLog = createClientLog(options.log);
+  const clientLog = createClientLog(options.log, Date.now, options.onTopicGone);
   return clientLog.listen(new Kafka(toConfig(settings, options, clientLog)));
 };
 

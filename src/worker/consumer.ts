@@ -1,4 +1,4 @@
-import type { Consumer, Kafka } from "kafkajs";
+import kafkajs, { type Consumer, type Kafka } from "kafkajs";
 import { findAccessError, orAccessError } from "../kafka/access.ts";
 import { roundRobinAmongSubscribers } from "../kafka/assigner.ts";
 import { METADATA_MAX_AGE_MS } from "../kafka/client.ts";
@@ -12,6 +12,8 @@ import { tell } from "./telemetry.ts";
 
 export interface ConsumerOptions {
   readonly kafka: Kafka;
+  /** Takes what is to be called when the topic is not there. */
+  readonly onTopicGone?: (listener: () => void) => void;
   readonly groupId: string;
   readonly topic: string;
   readonly dispatch: Dispatch;
@@ -77,6 +79,7 @@ export const startConsumer = async (options: ConsumerOptions): Promise<RunningCo
   const consume = async (): Promise<never> => {
     for (;;) {
       const error = await member.ended;
+      await member.consumer.disconnect();
       const ended = findAccessError(error, rights) ?? error;
       if (!isOutage(ended)) throw error;
       tryOn.onFailure(ended);
@@ -103,8 +106,10 @@ interface Member {
 }
 
 /** Joins the group and begins to consume. Rejects when the broker does not let it in. */
-const join = async (options: ConsumerOptions, stopping: AbortSignal): Promise<Member> => {
-  const { kafka, groupId, topic, sessionTimeoutMs, restoreTopics, log } = options;
+const join = async (options: ConsumerOptions, signal: AbortSignal): Promise<Member> => {
+  const { kafka, groupId, topic, sessionTimeoutMs, restoreTopics, onTopicGone = () => {}, log } = options;
+  const leaving = new AbortController();
+  const stopping = AbortSignal.any([signal, leaving.signal]);
   const consumer = kafka.consumer({
     groupId,
     sessionTimeout: sessionTimeoutMs,
@@ -128,6 +133,14 @@ const join = async (options: ConsumerOptions, stopping: AbortSignal): Promise<Me
   });
   const ended = Promise.withResolvers<Error>();
   let assigned: readonly number[] = [];
+  // kafkajs would go on at its place in the old topic once there is a new one. Joined anew it goes on at what is
+  // committed, which a broker forgets with the topic; what was read of the old one is not committed any more.
+  onTopicGone(() => {
+    if (leaving.signal.aborted) return;
+    assigned = [];
+    leaving.abort();
+    ended.resolve(new kafkajs.KafkaJSError(`topic ${topic} is not there`, { retriable: true }));
+  });
 
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
     const partitions = payload.memberAssignment[topic] ?? [];

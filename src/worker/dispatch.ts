@@ -11,6 +11,7 @@ import { type Envelope, encodeEnvelope, packMessage } from "./envelope.ts";
 import type { InFlight } from "./in-flight.ts";
 import type { Reading, SourceMessage } from "./job.ts";
 import { checkId } from "./message-id.ts";
+import { readSafely } from "./reading.ts";
 import { tell } from "./telemetry.ts";
 import { currentTraceHeaders, inDispatchSpan, readTraceHeaders } from "./traces.ts";
 
@@ -66,15 +67,6 @@ interface Planned {
 
 /** What to start an execution with, or why there is none. */
 type Plan = Planned | { readonly ok: false; readonly reason: string; readonly detail: string };
-
-/** What the job reads. A job that breaks its word and throws must not stop a partition with one message. */
-const readSafely = (read: DispatchOptions["read"], message: KafkaMessage): Reading<unknown> => {
-  try {
-    return read(message);
-  } catch (error) {
-    return { ok: false, reason: "read-failed", detail: describe(error) };
-  }
-};
 
 const plan = (read: DispatchOptions["read"], message: KafkaMessage, partition: number): Plan => {
   const reading = readSafely(read, message);

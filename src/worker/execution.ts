@@ -13,6 +13,7 @@ import type { Service } from "./service.ts";
 import type { StepRunner } from "./step.ts";
 import type { StepCall } from "./step-call.ts";
 import { currentTraceHeaders, inStepSpan, type TraceHeaders } from "./traces.ts";
+import { withStars } from "./yield-star.ts";
 
 /**
  * Longer than any outage. A promise that times out is rejected while no code of ours runs, so none ever does: the
@@ -163,7 +164,7 @@ export const createExecution = (options: ExecutionOptions) => {
 
     try {
       const [input, ...rest] = envelope.args;
-      const result = assertJson("the workflow", yield* workflow(context, input, ...rest));
+      const result = assertJson("the workflow", yield* withStars(workflow(context, input, ...rest)));
       yield* heed(checkpoints.end());
       return result;
     } catch (thrown) {

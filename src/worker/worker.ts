@@ -100,7 +100,8 @@ const assemble = async (options: WorkerOptions): Promise<Worker> => {
     const ms = Math.max(0, Math.min(CLOSE_TIMEOUT_MS, stopBy - Date.now()));
     await doneWithin(close(), ms).catch((error) => log.warn(`while closing: ${describe(error)}`));
   };
-  const kafka = createKafka(settings, { clientId: name, log });
+  let topicGone = () => {};
+  const kafka = createKafka(settings, { clientId: name, log, onTopicGone: () => topicGone() });
   const producer = createProducer(kafka);
   await producer.connect();
   opened.defer(closing(() => producer.disconnect()));
@@ -131,6 +132,9 @@ const assemble = async (options: WorkerOptions): Promise<Worker> => {
   const join = (signal: AbortSignal) =>
     startConsumer({
       kafka,
+      onTopicGone: (listener) => {
+        topicGone = listener;
+      },
       groupId: settings.KAFKA_GROUP_ID,
       topic: topics.source,
       sessionTimeoutMs: settings.SESSION_TIMEOUT_MS,

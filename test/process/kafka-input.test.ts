@@ -196,6 +196,40 @@ suite("Kafka as it is", { concurrency: 3 }, () => {
     assert.equal(await Promise.race([worker.exited, "up"]), "up");
   });
 
+  test("mode 43: a topic that another program deletes and makes again is read from its first message", async (t) => {
+    const scene = await setScene(t);
+    const { kafka, settings } = scene;
+    await scene.startWorker();
+    const topic = settings.TOPIC_SOURCE;
+    const spread = (messages: readonly Message[]) =>
+      messages.map((message, i) => ({ ...message, partition: i % 2 }));
+    const before = await prepare(
+      scene,
+      Array.from({ length: 8 }, (_, i) => `before-${i}`),
+    );
+    await scene.produce(...spread(before.messages));
+    await untilCompleted(scene, before.ids);
+    const after = await prepare(
+      scene,
+      Array.from({ length: 40 }, (_, i) => `after-${i}`),
+    );
+    await withAdmin(kafka, async (admin) => {
+      await admin.deleteTopics({ topics: [topic] });
+      await until("the topic to be made again", () =>
+        admin
+          .createTopics({ topics: [{ topic, numPartitions: 2 }], waitForLeaders: false })
+          .catch(() => false),
+      );
+    });
+    await until("a producer that finds it", () =>
+      scene.produce(...spread(after.messages)).then(
+        () => true,
+        () => false,
+      ),
+    );
+    await untilCompleted(scene, after.ids);
+  });
+
   test("mode 43: a broker that comes back without its state has its topics again, each with the wanted partitions", async (t) => {
     const scene = await setScene(t);
     const { embedded, settings, kafka } = scene;

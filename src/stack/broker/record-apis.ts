@@ -86,7 +86,10 @@ export const fetch: Handler = async ({ state, version, body, closed }, answer) =
   answer.array(wanted, ({ topic, partitions }) => {
     answer
       .string(topic)
-      .array(partitions, ({ partition, log, error, offset, maxBytes: partitionMaxBytes }) => {
+      .array(partitions, ({ partition, log, error: found, offset, maxBytes: partitionMaxBytes }) => {
+        // The topic may have been deleted meanwhile, and even made again.
+        const isSame = state.topics.log(topic, partition) === log;
+        const error = isSame ? found : errors.unknownTopicOrPartition;
         const readable = error === errors.none ? log : undefined;
         const batches = readable?.read(offset, Math.min(budget, partitionMaxBytes), empty) ?? [];
         const size = batches.reduce((sum, batch) => sum + batch.length, 0);
