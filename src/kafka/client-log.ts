@@ -14,8 +14,11 @@ const CHATTER =
 /** What it says of a connection that is lost or not to be had. */
 const CONNECTION_TROUBLE = /^Connection (?:error|timeout)/;
 
-/** What it says where a topic that it reads is gone, be it made again by now: it tries on, and goes on where it was. */
-const TOPIC_GONE = /^Response Fetch.*does not host this topic-partition/;
+/** What it says where a topic is gone, be it made again by now: it tries on, and goes on where it was. */
+const TOPIC_GONE = /^Response (?<api>\w+).*does not host this topic-partition/;
+
+/** Called when a topic is not there, with the request that met that: Fetch, Produce, Metadata or another. */
+export type OnTopicGone = (api: string) => void;
 
 interface Trouble {
   readonly since: number;
@@ -29,14 +32,11 @@ export interface ClientLog {
   listen(kafka: Kafka): Kafka;
 }
 
-/**
- * One line when a broker is away and one when it is back; of the rest only what is trouble. `onTopicGone` is called when
- * a topic that is read is not there.
- */
+/** One line when a broker is away and one when it is back; of the rest only what is trouble. */
 export const createClientLog = (
   log: Log,
   now: () => number = Date.now,
-  onTopicGone: () => void = () => {},
+  onTopicGone: OnTopicGone = () => {},
 ): ClientLog => {
   /** By address: a cluster has few. */
   const troubles = new Map<string, Trouble>();
@@ -61,7 +61,8 @@ export const createClientLog = (
   const write = ({ level, log: { message, timestamp: _, ...kafka } }: LogEntry) => {
     const { error, broker } = kafka;
     const text = `${message}${typeof error === "string" ? ` (${error})` : ""}`;
-    if (TOPIC_GONE.test(text)) onTopicGone();
+    const api = TOPIC_GONE.exec(text)?.groups?.api;
+    if (api !== undefined) onTopicGone(api);
     if (CONNECTION_TROUBLE.test(message) && typeof broker === "string") return onTrouble(broker, message);
     // While a broker is away, the rest follows from it.
     const isChatter = CHATTER.test(text) || troubles.size > 0;

@@ -1,7 +1,7 @@
 import { Kafka, type KafkaConfig, logLevel } from "kafkajs";
 import type { Log } from "../support/log.ts";
 import { connectTo, kafkajsAddress } from "./addresses.ts";
-import { type ClientLog, createClientLog } from "./client-log.ts";
+import { type ClientLog, createClientLog, type OnTopicGone } from "./client-log.ts";
 import { registerCodecs } from "./compression.ts";
 import { sleepWhenIdle } from "./idle-connections.ts";
 import { type GroupMember, leaveGroup } from "./leave-group.ts";
@@ -23,8 +23,7 @@ interface ClientOptions {
   readonly log: Log;
   readonly level?: logLevel;
   readonly retries?: number;
-  /** Called when a topic that this client reads is not there. */
-  readonly onTopicGone?: () => void;
+  readonly onTopicGone?: OnTopicGone;
 }
 
 const toConfig = (

@@ -31,10 +31,16 @@ export const orOutage = async <T>(send: Promise<T>): Promise<T> => {
     return await send;
   } catch (error) {
     if (!isOutage(error)) throw error;
-    const message = error instanceof AccessError ? error.message : "the broker cannot be reached";
+    const away = isTopicGone(error) ? "the topic is not there" : "the broker cannot be reached";
+    const message = error instanceof AccessError ? error.message : away;
     throw new OutageError(message, { cause: error });
   }
 };
+
+/** Whether an error, or what led to it, is Kafka's word for a topic that is not there. */
+const isTopicGone = (error: unknown): boolean =>
+  error instanceof Error &&
+  (("type" in error && error.type === "UNKNOWN_TOPIC_OR_PARTITION") || isTopicGone(error.cause));
 
 /** Whether the broker refused a message because it is larger than its topic takes. */
 export const isTooLarge = (error: unknown): boolean => {

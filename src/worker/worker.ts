@@ -100,8 +100,19 @@ const assemble = async (options: WorkerOptions): Promise<Worker> => {
     const ms = Math.max(0, Math.min(CLOSE_TIMEOUT_MS, stopBy - Date.now()));
     await doneWithin(close(), ms).catch((error) => log.warn(`while closing: ${describe(error)}`));
   };
-  let topicGone = () => {};
-  const kafka = createKafka(settings, { clientId: name, log, onTopicGone: () => topicGone() });
+  const restoreTopics = async () => {
+    await assertRights(settings, once, neededRights(settings));
+    await ensureTopics(kafka, settings);
+  };
+  let restoring: Promise<void> | undefined;
+  let sourceGone = () => {};
+  const onTopicGone = (api: string) => {
+    if (api === "Fetch") sourceGone();
+    const done = () => void (restoring = undefined);
+    // What keeps it from working is told by what is tried again.
+    restoring ??= restoreTopics().then(done, done);
+  };
+  const kafka = createKafka(settings, { clientId: name, log, onTopicGone });
   const producer = createProducer(kafka);
   await producer.connect();
   opened.defer(closing(() => producer.disconnect()));
@@ -133,17 +144,14 @@ const assemble = async (options: WorkerOptions): Promise<Worker> => {
     startConsumer({
       kafka,
       onTopicGone: (listener) => {
-        topicGone = listener;
+        sourceGone = listener;
       },
       groupId: settings.KAFKA_GROUP_ID,
       topic: topics.source,
       sessionTimeoutMs: settings.SESSION_TIMEOUT_MS,
       concurrency: settings.DISPATCH_CONCURRENCY,
       dispatch,
-      restoreTopics: async () => {
-        await assertRights(settings, once, neededRights(settings));
-        await ensureTopics(kafka, settings);
-      },
+      restoreTopics,
       log,
       signal,
     });

@@ -230,6 +230,20 @@ suite("Kafka as it is", { concurrency: 3 }, () => {
     await untilCompleted(scene, after.ids);
   });
 
+  test("mode 43: topics for completions and dead letters that are deleted are made again, and written to", async (t) => {
+    const scene = await setScene(t);
+    const { kafka, settings } = scene;
+    const worker = await scene.startWorker();
+    await untilCompleted(scene, [await scene.seed({ batches: 1 })]);
+    const topics = [settings.TOPIC_COMPLETIONS, settings.TOPIC_DEAD_LETTERS];
+    await withAdmin(kafka, (admin) => admin.deleteTopics({ topics }));
+    await scene.produce({ key: null, value: "" });
+    await scene.seed({ batches: 1 });
+    for (const topic of topics)
+      await until(`a message in ${topic}`, async () => (await endOf(kafka, topic).catch(() => 0)) > 0);
+    assert.equal(await Promise.race([worker.exited, "up"]), "up");
+  });
+
   test("mode 43: a broker that comes back without its state has its topics again, each with the wanted partitions", async (t) => {
     const scene = await setScene(t);
     const { embedded, settings, kafka } = scene;

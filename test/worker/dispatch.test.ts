@@ -147,6 +147,13 @@ test("a job that throws as it reads, or reads what JSON cannot hold, makes a dea
   const broken: [DispatchOptions["read"], string, RegExp][] = [
     [() => JSON.parse("{").id, "read-failed", /JSON/],
     [({ value }) => ({ ok: true, id: String(value), input: 1n }), "input-not-json", /BigInt/],
+    ...["5", "null", "{}", '{"ok":true,"id":5,"input":1}', '{"ok":false,"reason":"odd"}', '{"ok":1}'].map(
+      (text): [DispatchOptions["read"], string, RegExp] => [
+        () => JSON.parse(text),
+        "read-failed",
+        /^expected the job to read a message as .+, got /,
+      ],
+    ),
   ];
   for (const [read, reason, expected] of broken) {
     const { dispatch, begun, producer } = build({ read });
