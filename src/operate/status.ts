@@ -57,7 +57,7 @@ export const readStatus = async (sources: StatusSources, now: number): Promise<S
     readRetention(admin, topic),
     readMembers(admin, groupId, topic),
     reader.extents(settings.TOPIC_COMPLETIONS),
-    readDeadLetters(reader, settings.TOPIC_DEAD_LETTERS),
+    readDeadLetters(reader, { deadLetters: settings.TOPIC_DEAD_LETTERS, source: topic }),
     readExecutions(send, service),
   ]);
   const lag = partitions.reduce((sum, own) => sum + own.lag, 0);

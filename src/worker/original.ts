@@ -18,6 +18,9 @@ const read = ({ headers }: Pick<KafkaMessage, "headers">, name: keyof typeof HEA
 /** Why a letter is one. */
 export const readReason = (letter: KafkaMessage): string => read(letter, "reason") ?? "unknown";
 
+/** The topic that a letter's message came from, when it says so. */
+export const readSource = (letter: KafkaMessage): string | undefined => read(letter, "topic");
+
 /** Where a letter's original stands, in words. */
 export const placeOf = (letter: KafkaMessage): string =>
   `topic ${read(letter, "topic")}, partition ${read(letter, "partition")}, offset ${read(letter, "offset")}`;

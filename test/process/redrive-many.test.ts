@@ -1,18 +1,24 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { ensureTopic, withAdmin } from "../../src/kafka/topics.ts";
+import type { DeadLetters } from "../../src/operate/dead-letters.ts";
 import { silentLog } from "../../src/support/log.ts";
 import { HEADERS } from "../../src/worker/dead-letter.ts";
 import { createRedriveLock } from "../../src/worker/redrive-lock.ts";
 import { progressTopic } from "../../src/worker/redrive-progress.ts";
 import { MAX_LETTERS } from "../../src/worker/send-back.ts";
 import { produceControlRecords } from "../helpers/batches.ts";
-import { runRedrive } from "../helpers/command-process.ts";
+import { runCommand, runRedrive } from "../helpers/command-process.ts";
 import { type DeletionScene, setScene } from "../helpers/deletion-scene.ts";
-import { until } from "../helpers/scene.ts";
+import { type Env, until } from "../helpers/scene.ts";
 
 /** Puts `count` letters into the dead-letter topic, of two reasons in turn. */
-const produceLetters = async ({ producer, settings }: DeletionScene, count: number, first = 0) => {
+const produceLetters = async (
+  { producer, settings }: DeletionScene,
+  count: number,
+  first = 0,
+  source = settings.TOPIC_SOURCE,
+) => {
   const time = new Date().toISOString();
   const toLetter = (n: number) => ({
     key: `k${n}`,
@@ -20,7 +26,7 @@ const produceLetters = async ({ producer, settings }: DeletionScene, count: numb
     headers: {
       [HEADERS.reason]: n % 2 === 0 ? "invalid-json" : "empty-value",
       [HEADERS.error]: "expected JSON",
-      [HEADERS.topic]: settings.TOPIC_SOURCE,
+      [HEADERS.topic]: source,
       [HEADERS.partition]: "0",
       [HEADERS.offset]: String(n),
       [HEADERS.time]: time,
@@ -42,6 +48,13 @@ const countMessages = ({ kafka }: DeletionScene, topic: string) =>
 
 /** How many messages have come back to the source topic. */
 const countBack = (scene: DeletionScene) => countMessages(scene, scene.settings.TOPIC_SOURCE);
+
+/** What `npm run status` says of the dead letters. */
+const readDeadLetters = async (scene: DeletionScene, settings: Env = {}): Promise<DeadLetters> => {
+  const { end, stdout, stderr } = await runCommand("status", scene, { args: ["--json"], settings });
+  assert.equal(end, 0, stderr.join("\n"));
+  return JSON.parse(stdout.join("\n")).deadLetters;
+};
 
 /** The groups that a redrive may have made. */
 const findGroups = ({ kafka, settings }: DeletionScene) =>
@@ -73,6 +86,82 @@ suite("redrive of many", { concurrency: 2 }, () => {
     assert.deepEqual((await runRedrive(scene)).stdout, [summary(scene, 0)]);
     assert.equal(await countBack(scene), 50);
     assert.deepEqual(await findGroups(scene), []);
+  });
+
+  test("mode 45: of two jobs that share a dead-letter topic each drives its own letters, and those of no topic", async (t) => {
+    const scene = await setScene(t);
+    const { kafka, producer, settings } = scene;
+    const source = `other-${settings.TOPIC_SOURCE}`;
+    await ensureTopic(kafka, { topic: source, numPartitions: 1 });
+    const other = { TOPIC_SOURCE: source, KAFKA_GROUP_ID: `other-${settings.KAFKA_GROUP_ID}` };
+    await produceLetters(scene, 20);
+    await produceLetters(scene, 10, 20, source);
+    const passedOver = (n: number, topic: string) =>
+      `letters of other topics are passed over: ${n} of ${topic}`;
+    const half = (n: number) => ({ "empty-value": n / 2, "invalid-json": n / 2 });
+
+    const dry = await runRedrive(scene, { args: ["--dry-run"] });
+    assert.deepEqual(dry.stdout.slice(-2), [passedOver(10, source), summary(scene, 20, "would go")]);
+    const first = await runRedrive(scene);
+    assert.deepEqual(first.stdout.slice(-2), [passedOver(10, source), summary(scene, 20)]);
+    assert.deepEqual([await countBack(scene), await countMessages(scene, source)], [20, 0]);
+    assert.deepEqual(await readDeadLetters(scene), { waiting: {}, drivenAgain: 20, unread: 0 });
+    const waiting = { waiting: half(10), drivenAgain: 0, unread: 0 };
+    assert.deepEqual(await readDeadLetters(scene, other), waiting, "the other's are still due");
+
+    await producer.send({
+      topic: settings.TOPIC_DEAD_LETTERS,
+      messages: [{ key: "k", value: "{", headers: { [HEADERS.reason]: "invalid-json" } }],
+    });
+    assert.deepEqual((await runRedrive(scene)).stdout, ["invalid-json: 1", summary(scene, 1)]);
+    const second = await runRedrive(scene, { settings: other });
+    assert.deepEqual(second.stdout.slice(-2), [
+      passedOver(20, settings.TOPIC_SOURCE),
+      `11 messages went from ${settings.TOPIC_DEAD_LETTERS} back to ${source}`,
+    ]);
+    assert.deepEqual([await countBack(scene), await countMessages(scene, source)], [21, 11]);
+    assert.deepEqual(await readDeadLetters(scene, other), { waiting: {}, drivenAgain: 11, unread: 0 });
+    assert.deepEqual((await runRedrive(scene)).stdout, [summary(scene, 0)]);
+  });
+
+  test("mode 45: a letter that cannot go back waits on, and goes with the first redrive that can send it", async (t) => {
+    const scene = await setScene(t);
+    const { producer, settings } = scene;
+    const [topic, partition] = [settings.TOPIC_DEAD_LETTERS, 0];
+    // Its original is not there yet: as one that a topic with a higher limit would take.
+    const stays = {
+      key: "k0",
+      value: null,
+      partition,
+      headers: {
+        [HEADERS.reason]: "id-colon",
+        [HEADERS.topic]: settings.TOPIC_SOURCE,
+        [HEADERS.partition]: "0",
+        [HEADERS.offset]: "0",
+        [HEADERS.time]: new Date().toISOString(),
+        [HEADERS.without]: "value",
+      },
+    };
+    const whole = { ...stays, value: "w", headers: { [HEADERS.reason]: "invalid-json" } };
+    const left = `1 messages stay in ${topic}: they cannot be sent back`;
+    await producer.send({ topic, messages: [stays] });
+    assert.deepEqual((await runRedrive(scene)).stdout, [left, summary(scene, 0)]);
+    await producer.send({ topic, messages: [whole] });
+    const waits = { waiting: { "id-colon": 1, "invalid-json": 1 }, drivenAgain: 0, unread: 0 };
+    assert.deepEqual(await readDeadLetters(scene), waits);
+    const args = ["--reason", "invalid-json"];
+    assert.deepEqual((await runRedrive(scene, { args })).stdout, ["invalid-json: 1", summary(scene, 1)]);
+    assert.deepEqual((await runRedrive(scene)).stdout, [left, summary(scene, 0)]);
+
+    const back = await countBack(scene);
+    await producer.send({
+      topic: settings.TOPIC_SOURCE,
+      messages: [{ key: "k0", value: "v0", partition: 0 }],
+    });
+    assert.deepEqual((await runRedrive(scene)).stdout, ["id-colon: 1", summary(scene, 1)]);
+    assert.equal(await countBack(scene), back + 2);
+    assert.deepEqual(await readDeadLetters(scene), { waiting: {}, drivenAgain: 2, unread: 0 });
+    assert.deepEqual((await runRedrive(scene)).stdout, [summary(scene, 0)]);
   });
 
   test("mode 45: what was driven is not driven again, though no consumer group tells of it any more", async (t) => {
