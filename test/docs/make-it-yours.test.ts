@@ -18,7 +18,7 @@ const shown = [...page.matchAll(/^### `([\w-]+\.ts)`$[\s\S]*?^```ts\n([\s\S]*?)^
 const follow = (t: TestContext): string => {
   const folder = mkdtempSync(join(tmpdir(), "make-it-yours-"));
   t.after(() => rmSync(folder, { recursive: true }));
-  for (const name of ["src", "package.json", "tsconfig.json", ".biome.json"]) {
+  for (const name of ["src", "bench", "test", "package.json", "tsconfig.json", ".biome.json"]) {
     cpSync(join(root, name), join(folder, name), { recursive: true });
   }
   symlinkSync(join(root, "node_modules"), join(folder, "node_modules"));
@@ -42,7 +42,7 @@ const CRASH = `
   process.exit();
 `;
 
-test("the job on the page passes the linter, the check of types and the crash test", (t) => {
+test("the job on the page passes the linter, the checks of types and of what is unused, and the crash test", (t) => {
   const cwd = follow(t);
   const run = (command: string, args: readonly string[]) => {
     const { status, stdout, stderr } = spawnSync(command, args, { cwd, encoding: "utf8", timeout: 120_000 });
@@ -51,5 +51,6 @@ test("the job on the page passes the linter, the check of types and the crash te
   const tool = (name: string) => join(root, "node_modules/.bin", name);
   run(tool("biome"), ["check", "--error-on-warnings", "--vcs-enabled=false", "src/jobs/mine"]);
   run(tool("tsc"), []);
+  run(tool("knip"), []);
   run(process.execPath, ["--input-type=module", "-e", CRASH]);
 });
