@@ -17,10 +17,18 @@ const printSettings = (...names: string[]) => {
   return stdout;
 };
 
-test(".env.example is what 'npm run settings' prints, for every job there is", () => {
-  assert.deepEqual(named, listJobs());
-  assert.equal(example, printSettings(...named), "to mend it: node src/bin/settings.ts > .env.example");
-  assert.equal(printSettings(), example);
+test(".env.example is what 'npm run settings' prints for the jobs that it names", () => {
+  // A job of the reader's own need not be in it.
+  assert.deepEqual(
+    ["deletion", "orders"].filter((name) => !named.includes(name)),
+    [],
+  );
+  const mend = `to mend it: node src/bin/settings.ts ${named.join(" ")} > .env.example`;
+  assert.equal(example, printSettings(...named), mend);
+});
+
+test("without a name 'npm run settings' prints the settings of every job there is", () => {
+  assert.equal(printSettings(), printSettings(...listJobs()));
 });
 
 test("it sets what is common to all jobs, each to its default", async () => {
