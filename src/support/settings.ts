@@ -87,8 +87,8 @@ export const httpUrl = (fallback: string, about: string): Setting<string> => ({
 export class SettingsError extends Error {
   readonly code = "INVALID_SETTINGS";
   readonly canRetry = false;
-  constructor(faults: readonly string[]) {
-    super(faults.join("\n"));
+  constructor(faults: readonly string[], options?: ErrorOptions) {
+    super(faults.join("\n"), options);
     this.name = "SettingsError";
   }
 }

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { keepEvents } from "../../src/observe/event-file.ts";
 import { silentLog } from "../../src/support/log.ts";
+import { SettingsError } from "../../src/support/settings.ts";
 import { openEventTail } from "../../src/timeline/event-tail.ts";
 import { isHeard, tell } from "../../src/worker/telemetry.ts";
 
@@ -33,9 +34,23 @@ test("events are in the file as they are told, until nobody keeps them", (t) => 
   assert.equal(readFileSync(path, "utf8").split("\n").length, 3);
 });
 
-test("without a path nothing is listened to; a path that cannot be written is an error", () => {
+test("without a path nothing is listened to; a path that cannot be written is told with its setting", () => {
   using _kept = keepEvents("", silentLog);
   assert.equal(isHeard("step.begun"), false);
-  assert.throws(() => keepEvents("/nowhere/at/all", silentLog), { code: "ENOENT" });
+  for (const [path, code] of [
+    ["/nowhere/at/all", "ENOENT"],
+    [tmpdir(), "EISDIR"],
+  ] as const) {
+    assert.throws(
+      () => keepEvents(path, silentLog),
+      (error) => {
+        assert.ok(error instanceof SettingsError && error.cause instanceof Error);
+        const expected = `EVENTS_FILE: expected a file that can be written, got "${path}" (${error.cause.message})`;
+        assert.equal(error.message, expected);
+        assert.match(error.message, new RegExp(code));
+        return true;
+      },
+    );
+  }
   assert.equal(isHeard("step.begun"), false);
 });
