@@ -3,9 +3,9 @@ import { integer, number } from "../../support/settings.ts";
 
 const HOUR_MS = 3_600_000;
 
-/** Any other URL would be taken for a path. */
+/** Any other URL would be taken for a path, and `:memory:` for a file. A letter and a colon are a drive of Windows. */
 const parsePlace = (text: string): string | undefined =>
-  /^[a-z][a-z\d+.-]*:\/\//i.test(text) ? parsePostgres(text) : text || undefined;
+  /^([a-z][a-z\d+.-]+:|:|[a-z]:\/\/)/i.test(text) ? parsePostgres(text) : text || undefined;
 
 /** The settings of the deletion alone. */
 export const settings = {

@@ -38,6 +38,7 @@ test("RECORDS_DB takes the path of a file or a URL of Postgres", () => {
     "records.db",
     "/data/my records.db",
     "C:\\records.db",
+    "./a:b.db",
     "postgres://host/name",
     "postgresql://user:p%40ss@host:5433/name?sslmode=verify-full",
     "postgres:///name?host=/run/postgresql",
@@ -54,6 +55,12 @@ test("RECORDS_DB: any other URL is refused, and what may be a password is not sh
     "postgres://user:1?s3cret@host/name",
     "postgres://user:1#s3cret@host/name",
     "postgres://user:s3cret/@host/name",
+    "postgres:/user:s3cret@host/name",
+    "postgres:user:s3cret@host/name",
+    "x://user:s3cret@host/name",
+    "file:/tmp/u.db",
+    "sqlite:u.db",
+    ":memory:",
   ]) {
     assert.throws(
       () => parseSettings(settings, { RECORDS_DB: place }),
