@@ -2,6 +2,7 @@ import { parseArgs } from "node:util";
 import { loadJob } from "../jobs/load-job.ts";
 import { readRetention } from "../kafka/topics.ts";
 import { createLog } from "../support/create-log.ts";
+import { assertNotTaken } from "../support/npm-options.ts";
 import { runCommand } from "../support/run-command.ts";
 import { readEnv, SettingsError } from "../support/settings.ts";
 import { executionName } from "../worker/execution.ts";
@@ -23,6 +24,7 @@ await runCommand(
       "offsets-stay": { type: "boolean", default: false },
     } as const;
     const { values, positionals } = parseArgs({ options, allowPositionals: true });
+    assertNotTaken("purge", values, process.env);
     const olderThanMs = parseAge(values["older-than"]);
     if (olderThanMs === undefined) {
       throw new SettingsError([

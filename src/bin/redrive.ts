@@ -1,6 +1,7 @@
 import { parseArgs } from "node:util";
 import { loadJob } from "../jobs/load-job.ts";
 import { createLog } from "../support/create-log.ts";
+import { assertNotTaken } from "../support/npm-options.ts";
 import { runCommand } from "../support/run-command.ts";
 import { readEnv } from "../support/settings.ts";
 import { visible } from "../support/visible.ts";
@@ -23,6 +24,7 @@ await runCommand(
   async (signal) => {
     const options = { reason: { type: "string" }, "dry-run": { type: "boolean", default: false } } as const;
     const { values, positionals } = parseArgs({ options, allowPositionals: true });
+    assertNotTaken("redrive", { reason: values.reason, "dry-run": values["dry-run"] }, process.env);
     const job = await loadJob(positionals);
     const env = readEnv(process.env);
     // Stdout is for the outcome.
