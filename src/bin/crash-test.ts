@@ -7,7 +7,7 @@ import { listJobs, loadJob, loadScenario } from "../jobs/load-job.ts";
 import { runCommand } from "../support/run-command.ts";
 import { parseCount, SettingsError } from "../support/settings.ts";
 
-const HELP = `npm run crash-test [-- <job>] [-- --seed <n>]
+const HELP = `npm run crash-test [-- <job> …] [-- --seed <n>]
 npm run crash-test -- <job> --at <points>
 
 Kills a job's workers at every point there is, in memory, and at pairs of points: at most 5000, or a sample of as many.
@@ -31,10 +31,14 @@ await runCommand(
       console.log(describeRun(run));
       failed = run.findings.length > 0 || !run.struck;
     } else {
-      for (const name of positionals.length > 0 ? positionals : listJobs()) {
-        const job = await loadJob([name]);
-        const report = await crashEverywhere(job, await loadScenario(name), { seed, signal });
-        console.log(describeReport(name, report));
+      const names = positionals.length > 0 ? positionals : listJobs();
+      // All of them first: a name that is wrong is told before anything runs.
+      const loaded = await Promise.all(
+        names.map(async (name) => ({ job: await loadJob([name]), scenario: await loadScenario(name) })),
+      );
+      for (const { job, scenario } of loaded) {
+        const report = await crashEverywhere(job, scenario, { seed, signal });
+        console.log(describeReport(job.name, report));
         failed ||= report.failures.length > 0;
       }
     }
