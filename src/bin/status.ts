@@ -1,11 +1,12 @@
-import { setTimeout } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { loadJob } from "../jobs/load-job.ts";
 import { openTopicReader } from "../kafka/topic-reader.ts";
 import { openServer } from "../operate/server.ts";
 import { readStatus } from "../operate/status.ts";
 import { statusLines } from "../operate/status-text.ts";
+import { watch } from "../operate/watch.ts";
 import { createLog } from "../support/create-log.ts";
+import { silentLog } from "../support/log.ts";
 import { runCommand } from "../support/run-command.ts";
 import { readEnv } from "../support/settings.ts";
 import { openKafka } from "../worker/open-kafka.ts";
@@ -13,7 +14,7 @@ import { openKafka } from "../worker/open-kafka.ts";
 const HELP = `npm run status [-- <job>] [-- --watch] [-- --json]
 
 Says how a job is doing: what is unread, in flight, done and dead, and whether it is done. --watch says so again every
-two seconds.`;
+two seconds, also after an outage.`;
 
 /** Between two looks of --watch, in milliseconds. */
 const INTERVAL_MS = 2000;
@@ -39,18 +40,20 @@ await runCommand(
       signal,
       readOnly: true,
     });
-    const server = opened.use(await openServer(job, settings, { log, signal }));
+    const server = opened.use(
+      await openServer(job, settings, { log, signal, ...(values.watch && { requestLog: silentLog }) }),
+    );
     const reader = opened.use(await openTopicReader(kafka));
     const admin = kafka.admin();
     await admin.connect();
     opened.defer(() => admin.disconnect());
     const isLive = values.watch && process.stdout.isTTY;
-    do {
+    const look = async () => {
       const status = await readStatus({ ...server, settings, admin, reader }, Date.now());
       const lines = values.json ? JSON.stringify(status) : statusLines(status).join("\n");
       console.log(isLive ? `${CLEAR}${lines}` : lines);
-      if (values.watch) await setTimeout(INTERVAL_MS, undefined, { signal });
-    } while (values.watch);
+    };
+    await (values.watch ? watch(look, { intervalMs: INTERVAL_MS, log, signal }) : look());
   },
   { help: HELP },
 );

@@ -2,6 +2,7 @@ import type { Send } from "@resonatehq/sdk";
 import { accessOf } from "../resonate/access-settings.ts";
 import { createResonateLogger } from "../resonate/log.ts";
 import { openTransport, ping } from "../resonate/open-transport.ts";
+import type { Log } from "../support/log.ts";
 import { placeOf } from "../support/postgres.ts";
 import { serviceOf } from "../worker/execution.ts";
 import type { AnyJob } from "../worker/job.ts";
@@ -15,6 +16,11 @@ export interface Server extends AsyncDisposable {
   readonly send: Send;
 }
 
+interface ServerOptions extends Pick<ReachOptions, "log" | "signal"> {
+  /** Told of requests that fail, which whoever asked is told, too; `log` by default. */
+  readonly requestLog?: Log;
+}
+
 /**
  * Opens what a command needs that asks the Resonate server. Waits for the server, and says so, as a worker does.
  *
@@ -23,12 +29,12 @@ export interface Server extends AsyncDisposable {
 export const openServer = async (
   job: Pick<AnyJob, "name" | "version">,
   settings: WorkerSettings,
-  { log, signal }: Pick<ReachOptions, "log" | "signal">,
+  { log, signal, requestLog = log }: ServerOptions,
 ): Promise<Server> => {
   const access = accessOf(settings);
   const server = { system: "Resonate server", address: placeOf(settings.RESONATE_URL), log, signal };
   await untilReachable(server, () => ping(access));
-  const logger = createResonateLogger(log);
+  const logger = createResonateLogger(requestLog);
   // It takes no messages.
   const transport = openTransport({ access, group: settings.RESONATE_GROUP, pid: "operator", logger });
   return {

@@ -151,6 +151,23 @@ suite("commands", { concurrency: 3, timeout: 240_000 }, () => {
     });
   }
 
+  for (const command of ["redrive", "purge"]) {
+    test(`mode 49: '${command}' refuses a --dry-run that npm took for its own`, async (t) => {
+      const npm = spawnNpm(t, [command, "--dry-run"], { KAFKA_BROKERS: `127.0.0.1:${await findFreePort()}` });
+      assert.equal(await within("the refusal", npm.exited), 1);
+      assert.deepEqual(npm.lines, [
+        `npm took --dry-run for its own: expected 'npm run ${command} -- --dry-run', with '--' before the options`,
+      ]);
+    });
+  }
+
+  test("mode 49: 'crash-test' refuses a name that is no job's before it runs another", async (t) => {
+    const { output, errors, exited } = spawnCommand(t, "crash-test", { args: ["orders", "order"] });
+    assert.equal(await within("the refusal", exited), 1);
+    assert.deepEqual([output.length, errors.length], [0, 1], [...output, ...errors].join("\n"));
+    assert.match(errors[0] ?? "", /^expected the name of a job \(.*\), got "order"$/);
+  });
+
   test("mode 49: a worker says first what it works on, and which names were most likely meant", async (t) => {
     const scene = await setScene(t);
     await writeFile(join(scene.folder, ".env"), "BATCH_SZE=3\nRESONATE_GRUOP=x\nUNRELATED_NAME=1\n");
@@ -276,6 +293,33 @@ suite("commands", { concurrency: 3, timeout: 240_000 }, () => {
     await until("the completion", () => scene.completionsOf(id).length > 0);
     assert.equal(linesWith(worker, "is back again").length, 1);
   });
+
+  for (const [part, begin] of [
+    ["server", beginServerOutage],
+    ["broker", beginBrokerOutage],
+  ] as const) {
+    test(`mode 50: 'status --watch' looks on when the ${part} was away, and says so once`, async (t) => {
+      if (process.env.KAFKA_BROKERS) return t.skip("needs an embedded stack");
+      const scene = await setScene(t);
+      // The way through the proxy would stay open.
+      const env = { ...scene.env, ...(scene.embedded && { RESONATE_URL: scene.embedded.url }) };
+      const args = ["--watch", "--json"];
+      const { child, output, errors, exited } = spawnCommand(t, "status", { args, env, cwd: scene.folder });
+      const told = (text: string) => errors.filter((line) => line.startsWith(text)).length;
+      await until("a look", () => output.length > 0);
+      const outage = await begin(scene, 6000);
+      await until("the line", () => told("cannot look, trying on: ") > 0);
+      await outage.end();
+      await until("the line", () => told("can look again, after ") > 0);
+      const before = output.length;
+      await until("another look", () => output.length > before);
+      assert.deepEqual([told("cannot look"), told("can look again")], [1, 1], errors.join("\n"));
+      if (part === "server") assert.equal(errors.length, 2, errors.join("\n"));
+      child.kill("SIGINT");
+      assert.equal(await within("its end", exited, 5000), 0);
+      assert.ok(!hasStack(errors), errors.join("\n"));
+    });
+  }
 
   test("mode 50: a seed that loses the broker half-way waits, and goes on", async (t) => {
     if (process.env.KAFKA_BROKERS) return t.skip("needs an embedded broker");
