@@ -84,3 +84,14 @@ export const retryUntilDone = async <T>(
     await delayFor(delay, undefined, { signal }).catch(() => signal.throwIfAborted());
   }
 };
+
+/** Runs `work`, unless it runs already: then it is waited for. */
+export const oneAtATime = (work: () => Promise<void>): (() => Promise<void>) => {
+  let running: Promise<void> | undefined;
+  return () => {
+    running ??= work().finally(() => {
+      running = undefined;
+    });
+    return running;
+  };
+};

@@ -8,7 +8,7 @@ import { ping } from "../resonate/open-transport.ts";
 import { describe } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import { placeOf } from "../support/postgres.ts";
-import { doneWithin } from "../support/retry.ts";
+import { doneWithin, oneAtATime } from "../support/retry.ts";
 import type { Env } from "../support/settings.ts";
 import { aborted } from "../support/signals.ts";
 import { startConsumer } from "./consumer.ts";
@@ -104,13 +104,12 @@ const assemble = async (options: WorkerOptions): Promise<Worker> => {
     await assertRights(settings, once, neededRights(settings));
     await ensureTopics(kafka, settings);
   };
-  let restoring: Promise<void> | undefined;
+  // What keeps it from working is told by what is tried again.
+  const tryRestoreTopics = oneAtATime(() => restoreTopics().catch(() => {}));
   let sourceGone = () => {};
   const onTopicGone = (api: string) => {
     if (api === "Fetch") sourceGone();
-    const done = () => void (restoring = undefined);
-    // What keeps it from working is told by what is tried again.
-    restoring ??= restoreTopics().then(done, done);
+    void tryRestoreTopics();
   };
   const kafka = createKafka(settings, { clientId: name, log, onTopicGone });
   const producer = createProducer(kafka);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { doneWithin, retryUntilDone, withTimeout } from "../../src/support/retry.ts";
+import { doneWithin, oneAtATime, retryUntilDone, withTimeout } from "../../src/support/retry.ts";
 import { mockTimers, settle } from "../helpers/unit-time.ts";
 
 const never = new AbortController().signal;
@@ -166,4 +166,21 @@ test("a try that succeeds after an abort has succeeded", async () => {
     return "result";
   };
   assert.equal(await retryUntilDone(work, { signal: stop.signal, onFailure: () => {} }), "result");
+});
+
+test("what runs one at a time is not begun again before it has ended", async () => {
+  const ends: PromiseWithResolvers<void>[] = [];
+  const run = oneAtATime(() => {
+    const end = Promise.withResolvers<void>();
+    ends.push(end);
+    return end.promise;
+  });
+  const [first, second] = [run(), run()];
+  assert.equal(ends.length, 1);
+  ends[0]?.resolve();
+  await Promise.all([first, second]);
+  const third = run();
+  assert.equal(ends.length, 2);
+  ends[1]?.reject(new Error("refused"));
+  await assert.rejects(third, /refused/);
 });
