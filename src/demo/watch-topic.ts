@@ -12,8 +12,13 @@ export const watchTopic = async (
     maxWaitTimeInMs: 500,
     allowAutoTopicCreation: false,
   });
-  await consumer.connect();
-  await consumer.subscribe({ topic, fromBeginning: true });
+  try {
+    await consumer.connect();
+    await consumer.subscribe({ topic, fromBeginning: true });
+  } catch (error) {
+    await consumer.disconnect();
+    throw error;
+  }
   // A reader that lost its connection begins anew: what it has seen before does not count again.
   const seen = new Set<string>();
   await consumer.run({

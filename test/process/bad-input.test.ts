@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { randomInt } from "node:crypto";
-import { suite, type TestContext, test } from "node:test";
+import { suite, test } from "node:test";
 import { promisify } from "node:util";
 import { gzip, unzip } from "node:zlib";
 import kafkajs, { type IHeaders, type KafkaMessage, type Message } from "kafkajs";
 import { watchTopic } from "../../src/demo/watch-topic.ts";
-import { ensureTopics } from "../../src/kafka/topics.ts";
+import { withAdmin } from "../../src/kafka/topics.ts";
 import { createRandom } from "../../src/support/random.ts";
 import { HEADERS, REDRIVES_HEADER } from "../../src/worker/dead-letter.ts";
 import { IDEMPOTENCY_KEY_HEADER } from "../../src/worker/publish.ts";
@@ -265,16 +265,14 @@ const produceAll = async ({ producer, settings }: DeletionScene, all: readonly G
 const assertUp = async (worker: { exited: Promise<unknown> }) =>
   assert.equal(await Promise.race([worker.exited, "up"]), "up");
 
-/** Deletes the dead-letter topic and waits until the broker knows it no more. */
-const deleteDeadLetterTopic = async (t: TestContext, { kafka, settings }: DeletionScene) => {
-  const admin = kafka.admin();
-  await admin.connect();
-  t.after(() => admin.disconnect());
-  await admin.deleteTopics({ topics: [settings.TOPIC_DEAD_LETTERS] });
-  await until(
-    "the topic to be gone",
-    async () => !(await admin.listTopics()).includes(settings.TOPIC_DEAD_LETTERS),
+/** Makes a dead-letter topic that takes no message, however small. */
+const createClosedTopic = async ({ kafka, settings }: DeletionScene): Promise<string> => {
+  const topic = `closed-${settings.TOPIC_DEAD_LETTERS}`;
+  const configEntries = [{ name: "max.message.bytes", value: "1" }];
+  await withAdmin(kafka, (admin) =>
+    admin.createTopics({ topics: [{ topic, numPartitions: 2, configEntries }], waitForLeaders: false }),
   );
+  return topic;
 };
 
 suite("bad input", { concurrency: 3 }, () => {
@@ -387,19 +385,16 @@ suite("bad input", { concurrency: 3 }, () => {
   test("mode 18: while the dead-letter topic cannot be written, nothing is committed past a bad message; the good ones run", async (t) => {
     const scene = await setScene(t);
     const { settings, kafka } = scene;
-    const worker = await scene.startWorker();
-    await deleteDeadLetterTopic(t, scene);
-    // The scene's own reader, which reads both topics, reads none while one is gone.
-    const completions = scene.resources.use(await watchTopic(kafka, settings.TOPIC_COMPLETIONS));
-    const isDone = (id: string) => completions.messages.some(({ key }) => String(key) === id);
+    const topic = await createClosedTopic(scene);
+    const worker = await scene.startWorker({ TOPIC_DEAD_LETTERS: topic });
+    const isDone = (id: string) => scene.completionsOf(id).length > 0;
     const good = ["before", "after", "after-too"].map((name) => `${name}-${settings.KAFKA_GROUP_ID}`);
     await scene.records.addRows(new Map(good.map((id) => [id, settings.BATCH_SIZE])));
     const [before, ...after] = good.map((id) => ({ key: id, value: id, partition: 0 }));
     const bad = { key: "bad", value: "{", partition: 0 };
     await scene.produce(...[before, bad, ...after].filter((message) => message !== undefined));
 
-    const failures = () =>
-      worker.lines.filter((line) => line.includes(`cannot write to ${settings.TOPIC_DEAD_LETTERS}`));
+    const failures = () => worker.lines.filter((line) => line.includes(`cannot write to ${topic}`));
     await until("the good ones", () => good.every(isDone));
     await until("the commit up to the bad one", async () => (await scene.committed()) === 1);
     await until("the failure to write", () => failures().length > 0, 45_000);
@@ -407,8 +402,15 @@ suite("bad input", { concurrency: 3 }, () => {
     assert.equal(await scene.committed(), 1);
     assert.ok(!worker.lines.some((line) => line.includes("message goes to")));
 
-    await ensureTopics(kafka, settings);
-    const letters = scene.resources.use(await watchTopic(kafka, settings.TOPIC_DEAD_LETTERS));
+    // The worker makes it again as it should be.
+    await withAdmin(kafka, (admin) => admin.deleteTopics({ topics: [topic] }));
+    await until("a letter in the topic", () =>
+      withAdmin(kafka, async (admin) => {
+        const offsets = await admin.fetchTopicOffsets(topic).catch(() => []);
+        return offsets.some(({ high }) => high !== "0");
+      }),
+    );
+    const letters = scene.resources.use(await watchTopic(kafka, topic));
     const letter = await until("the dead letter", () => letters.messages[0]);
     assert.equal(reasonOf(letter), "invalid-json");
     assertLetter(letter, bad, { topic: settings.TOPIC_SOURCE, partition: 0, offset: "1" });
