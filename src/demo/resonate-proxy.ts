@@ -1,14 +1,8 @@
-import {
-  type Agent,
-  createServer,
-  request as httpRequest,
-  type IncomingMessage,
-  type ServerResponse,
-} from "node:http";
+import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http";
 import { text } from "node:stream/consumers";
 import { isRequest, type Request } from "@resonatehq/sdk";
 import { createListener } from "../stack/listener.ts";
-import { createOnwardAgent, endUnanswered } from "./onward-agent.ts";
+import { createPostOnward } from "./post-onward.ts";
 
 /** Told of each request on its way to the server, which it reaches when the promise resolves. */
 type OnRequest = (request: Request) => Promise<void> | void;
@@ -28,23 +22,12 @@ export interface ResonateProxy {
   open(): Promise<void>;
 }
 
-/** Not by `fetch`, which takes twice the time. */
-const post = async (url: string, body: string, agent: Agent): Promise<{ status: number; result: string }> => {
-  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-  const headers = { "content-type": "application/json" };
-  endUnanswered(httpRequest(url, { method: "POST", agent, headers }, resolve))
-    .on("error", reject)
-    .end(body);
-  const answer = await promise;
-  return { status: answer.statusCode ?? 502, result: await text(answer) };
-};
-
 /** Starts a proxy on a free port of `host` before the server at `target`. */
 export const startResonateProxy = async (
   target: string,
   host = "127.0.0.1",
 ): Promise<ResonateProxy & AsyncDisposable> => {
-  const agent = createOnwardAgent();
+  const post = createPostOnward(target);
   const forward = (incoming: IncomingMessage, response: ServerResponse, body?: string) => {
     const onward = httpRequest(
       `${target}${incoming.url}`,
@@ -66,9 +49,9 @@ export const startResonateProxy = async (
     if (!isRequest(request))
       throw new Error(`expected a request of the Resonate protocol, got ${body.slice(0, 200)}`);
     await proxy.onRequest(request);
-    const { status, result } = await post(target, body, agent);
-    await proxy.onAnswer(request, status);
-    response.writeHead(status, { "content-type": "application/json" }).end(result);
+    const answer = await post(body);
+    await proxy.onAnswer(request, answer.status);
+    response.writeHead(answer.status, { "content-type": "application/json" }).end(answer.body);
   };
 
   const server = createServer((incoming, response) => {
@@ -87,7 +70,7 @@ export const startResonateProxy = async (
       await listener.open({ port, host });
     },
     [Symbol.asyncDispose]: async () => {
-      agent.destroy();
+      post[Symbol.dispose]();
       await listener.close();
     },
   };

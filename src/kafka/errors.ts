@@ -20,6 +20,16 @@ export const isOutage = (error: unknown): boolean => {
 /** Kafka's errors 10 and 18: the one is about a message, the other about the batch it came in. */
 const TOO_LARGE = new Set(["MESSAGE_TOO_LARGE", "RECORD_LIST_TOO_LARGE"]);
 
+const TOPIC_GONE = new Set(["UNKNOWN_TOPIC_OR_PARTITION"]);
+
+/** Whether an error of kafkajs, or what led to it, is one of these errors of Kafka. */
+const isOneOf = (types: ReadonlySet<string>, error: unknown): boolean => {
+  if (!(error instanceof kafkajs.KafkaJSError)) return false;
+  const { cause } = error;
+  if ("type" in error && typeof error.type === "string" && types.has(error.type)) return true;
+  return cause instanceof Error && cause !== error && isOneOf(types, cause);
+};
+
 /**
  * What `send` resolves with.
  *
@@ -31,21 +41,11 @@ export const orOutage = async <T>(send: Promise<T>): Promise<T> => {
     return await send;
   } catch (error) {
     if (!isOutage(error)) throw error;
-    const away = isTopicGone(error) ? "the topic is not there" : "the broker cannot be reached";
+    const away = isOneOf(TOPIC_GONE, error) ? "the topic is not there" : "the broker cannot be reached";
     const message = error instanceof AccessError ? error.message : away;
     throw new OutageError(message, { cause: error });
   }
 };
 
-/** Whether an error, or what led to it, is Kafka's word for a topic that is not there. */
-const isTopicGone = (error: unknown): boolean =>
-  error instanceof Error &&
-  (("type" in error && error.type === "UNKNOWN_TOPIC_OR_PARTITION") || isTopicGone(error.cause));
-
 /** Whether the broker refused a message because it is larger than its topic takes. */
-export const isTooLarge = (error: unknown): boolean => {
-  if (!(error instanceof kafkajs.KafkaJSError)) return false;
-  const { cause } = error;
-  if ("type" in error && typeof error.type === "string" && TOO_LARGE.has(error.type)) return true;
-  return cause instanceof Error && cause !== error && isTooLarge(cause);
-};
+export const isTooLarge = (error: unknown): boolean => isOneOf(TOO_LARGE, error);

@@ -19,12 +19,10 @@ const MAX_READ = 20_000n;
  * Counts the dead letters whose message came from the source topic by reason, and which of them were driven again. One
  * that does not say where it came from counts as well.
  */
-export const readDeadLetters = async (
-  reader: TopicReader,
-  { deadLetters: topic, source }: ProgressTopics,
-): Promise<DeadLetters> => {
+export const readDeadLetters = async (reader: TopicReader, topics: ProgressTopics): Promise<DeadLetters> => {
+  const { deadLetters: topic, source } = topics;
   const extents = await reader.extents(topic);
-  const progress = await loadProgress(reader, { deadLetters: topic, source }, extents);
+  const progress = await loadProgress(reader, topics, extents);
   const waiting = new Map<string, number>();
   let [drivenAgain, unread] = [0, 0];
   for (const [partition, { start, end }] of extents) {
@@ -32,7 +30,7 @@ export const readDeadLetters = async (
     unread += Number(from - start);
     for await (const { messages } of reader.read(topic, partition, { start: from, end })) {
       for (const letter of messages) {
-        if ((readSource(letter) ?? source) !== source) continue;
+        if (readSource(letter, source) !== source) continue;
         const reason = readReason(letter);
         if (isDone(progress.get(partition), BigInt(letter.offset), reason)) drivenAgain += 1;
         else waiting.set(reason, (waiting.get(reason) ?? 0) + 1);

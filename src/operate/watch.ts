@@ -1,7 +1,7 @@
 import { setTimeout } from "node:timers/promises";
-import { AccessError } from "../support/access-error.ts";
-import { canRetry, describe } from "../support/errors.ts";
+import { describe } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
+import { untilDone } from "../worker/reach.ts";
 
 interface WatchOptions {
   /** Between two looks. */
@@ -11,20 +11,8 @@ interface WatchOptions {
   readonly signal: AbortSignal;
 }
 
-/** Waits for `work`, which may take seconds: a stop does not wait for it. */
-const unlessStopped = async (work: Promise<void>, signal: AbortSignal): Promise<void> => {
-  const stopped = Promise.withResolvers<never>();
-  const onAbort = () => stopped.reject(signal.reason);
-  signal.addEventListener("abort", onAbort, { once: true });
-  try {
-    await Promise.race([work, stopped.promise]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-  }
-};
-
 /**
- * Looks again and again. That it cannot is one line for each outage, and one when it can again.
+ * Looks again and again. An outage is one line, and its end another.
  *
  * @throws the reason of `signal`, once that is aborted
  * @throws {AccessError} when what is asked refuses this client; other errors of `look` that no retry can help
@@ -33,19 +21,19 @@ export const watch = async (
   look: () => Promise<void>,
   { intervalMs, log, signal }: WatchOptions,
 ): Promise<never> => {
-  for (let awaySince: number | undefined; ; ) {
-    signal.throwIfAborted();
-    try {
-      await unlessStopped(look(), signal);
-      if (awaySince !== undefined)
-        log.info(`can look again, after ${Math.round((Date.now() - awaySince) / 1000)} s`);
-      awaySince = undefined;
-    } catch (error) {
-      signal.throwIfAborted();
-      if (error instanceof AccessError || !canRetry(error)) throw error;
-      if (awaySince === undefined) log.warn(`cannot look, trying on: ${describe(error)}`);
-      awaySince ??= Date.now();
-    }
+  for (;;) {
+    let awaySince: number | undefined;
+    await untilDone(look, {
+      signal,
+      minDelayMs: intervalMs,
+      maxDelayMs: intervalMs,
+      onFailure: (error) => {
+        if (awaySince === undefined) log.warn(`cannot look, trying on: ${describe(error)}`);
+        awaySince ??= Date.now();
+      },
+    });
+    if (awaySince !== undefined)
+      log.info(`can look again, after ${Math.round((Date.now() - awaySince) / 1000)} s`);
     await setTimeout(intervalMs, undefined, { signal }).catch(() => signal.throwIfAborted());
   }
 };

@@ -11,7 +11,7 @@ const TIMEOUT_MS = 10_000;
 /** Requests beyond wait in line, the time counting: thousands of executions may wake, or be handed back, at once. */
 const MAX_CONNECTIONS = 128;
 
-/** Connections for those that renew leases: one that hangs must not hold up the next renewal. */
+/** Connections that are there to renew leases: one that hangs must not hold up the next renewal. */
 const HEARTBEAT_CONNECTIONS = 4;
 
 /** So many of them are opened before any other: the next heartbeat may go out before the last one is answered. */
@@ -122,12 +122,12 @@ export const createHttpSend = ({ access, logger, timeoutMs = TIMEOUT_MS }: HttpS
     throw new Error(`HTTP ${status}${text === "" ? "" : `: ${text.slice(0, MAX_WORDS)}`}`);
   };
 
+  let lent = 0;
   /**
    * A new connection may wait long to be accepted, behind all others that are new: a server in Node accepts one in each
    * turn of its event loop. So the first requests of a burst open the connections of the heartbeats, and a heartbeat that
    * finds all of those busy goes over another that is free as well.
    */
-  let lent = 0;
   const postOther = async (body: string): Promise<unknown> => {
     if (Math.max(heartbeats.stats.connected, lent) >= WARM_CONNECTIONS) return post(body, pool);
     lent += 1;

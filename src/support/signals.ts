@@ -42,6 +42,18 @@ export const onStopSignals = (): { signal: AbortSignal } & Disposable => {
 /** Whether the process that forked this one is gone. */
 export const isOrphan = (): boolean => process.connected === false;
 
+/** What `work` comes to, or the reason of `signal` once that is aborted: a stop does not wait for work that takes long. */
+export const unlessAborted = async <T>(work: Promise<T>, signal: AbortSignal): Promise<T> => {
+  const stopped = Promise.withResolvers<never>();
+  const onAbort = () => stopped.reject(signal.reason);
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    return await Promise.race([work, stopped.promise]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+};
+
 /** Resolves once `signal` is aborted. */
 export const aborted = (signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => {

@@ -18,8 +18,9 @@ const read = ({ headers }: Pick<KafkaMessage, "headers">, name: keyof typeof HEA
 /** Why a letter is one. */
 export const readReason = (letter: KafkaMessage): string => read(letter, "reason") ?? "unknown";
 
-/** The topic that a letter's message came from, when it says so. */
-export const readSource = (letter: KafkaMessage): string | undefined => read(letter, "topic");
+/** The topic that a letter's message came from; `fallback` where it does not say so. */
+export const readSource = (letter: KafkaMessage, fallback: string): string =>
+  read(letter, "topic") ?? fallback;
 
 /** Where a letter's original stands, in words. */
 export const placeOf = (letter: KafkaMessage): string =>

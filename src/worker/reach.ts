@@ -3,7 +3,7 @@ import { canRetry, describe, OutageError } from "../support/errors.ts";
 import type { Log } from "../support/log.ts";
 import { isPostgres } from "../support/postgres.ts";
 import { type Patience, retryUntilDone } from "../support/retry.ts";
-import { aborted } from "../support/signals.ts";
+import { unlessAborted } from "../support/signals.ts";
 
 export interface ReachOptions {
   /** What is to be reached, and where, as a reader knows it. */
@@ -14,15 +14,12 @@ export interface ReachOptions {
   readonly signal: AbortSignal;
 }
 
+/** No retry helps where what is asked refuses this client, or where the error itself says so. */
+const isFinal = (error: unknown): boolean => error instanceof AccessError || !canRetry(error);
+
 /** Tries until it is done. A try may take seconds: a stop does not wait for it. */
-const untilDone = <T>(work: () => Promise<T>, patience: Patience): Promise<T> => {
-  const { signal } = patience;
-  const stopped = aborted(signal).then((): never => {
-    throw signal.reason;
-  });
-  stopped.catch(() => {});
-  return Promise.race([retryUntilDone(work, { minDelayMs: 1000, ...patience }), stopped]);
-};
+export const untilDone = <T>(work: () => Promise<T>, patience: Patience): Promise<T> =>
+  unlessAborted(retryUntilDone(work, { minDelayMs: 1000, isFinal, ...patience }), patience.signal);
 
 /**
  * Waits until `reach` succeeds, and says every time that it does not, and when it does after all.
@@ -38,7 +35,6 @@ export const untilReachable = async (
   let awaySince: number | undefined;
   await untilDone(reach, {
     signal,
-    isFinal: (error) => error instanceof AccessError || !canRetry(error),
     onFailure: (error, retryInMs) => {
       awaySince ??= Date.now();
       log.warn(

@@ -9,9 +9,8 @@ const MAX_SHOWN = 200;
 const isReading = (value: unknown): value is Reading<unknown> => {
   if (typeof value !== "object" || value === null || !("ok" in value)) return false;
   if (value.ok === true) return "id" in value && typeof value.id === "string" && "input" in value;
-  const isText = (name: "reason" | "detail") =>
-    name in value && typeof Object.getOwnPropertyDescriptor(value, name)?.value === "string";
-  return value.ok === false && isText("reason") && isText("detail");
+  if (value.ok !== false || !("reason" in value) || !("detail" in value)) return false;
+  return typeof value.reason === "string" && typeof value.detail === "string";
 };
 
 /** What the job reads. A job that breaks its word, or throws, must not stop a partition with one message. */

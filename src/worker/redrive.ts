@@ -83,7 +83,7 @@ export const redrive = async (options: RedriveOptions): Promise<ReadonlyMap<stri
   };
   /** Letters that are due, by the topic they came from. */
   const dueBySource = (letters: readonly KafkaMessage[], partition: number) =>
-    Map.groupBy(letters.filter(isDue(partition)), (letter) => readSource(letter) ?? source);
+    Map.groupBy(letters.filter(isDue(partition)), (letter) => readSource(letter, source));
   /** Letters that stayed before go apart, and last: one that does not fit could make its neighbours go back twice. */
   const chunksOf = (letters: readonly KafkaMessage[], partition: number) => {
     const stayed = progress.get(partition)?.staying;

@@ -100,16 +100,15 @@ const assemble = async (options: WorkerOptions): Promise<Worker> => {
     const ms = Math.max(0, Math.min(CLOSE_TIMEOUT_MS, stopBy - Date.now()));
     await doneWithin(close(), ms).catch((error) => log.warn(`while closing: ${describe(error)}`));
   };
-  const restoreTopics = async () => {
+  const restoreTopics = oneAtATime(async () => {
     await assertRights(settings, once, neededRights(settings));
     await ensureTopics(kafka, settings);
-  };
-  // What keeps it from working is told by what is tried again.
-  const tryRestoreTopics = oneAtATime(() => restoreTopics().catch(() => {}));
+  });
   let sourceGone = () => {};
   const onTopicGone = (api: string) => {
     if (api === "Fetch") sourceGone();
-    void tryRestoreTopics();
+    // What keeps it from working is told by what is tried again.
+    restoreTopics().catch(() => {});
   };
   const kafka = createKafka(settings, { clientId: name, log, onTopicGone });
   const producer = createProducer(kafka);

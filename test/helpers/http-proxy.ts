@@ -1,12 +1,7 @@
 import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http";
 import { text } from "node:stream/consumers";
-import { createOnwardAgent, endUnanswered } from "../../src/demo/onward-agent.ts";
+import { type Answer, createPostOnward } from "../../src/demo/post-onward.ts";
 import { createListener } from "../../src/stack/listener.ts";
-
-export interface Answer {
-  readonly status: number;
-  readonly body: string;
-}
 
 /** Stands before a Resonate server for one worker, to change what it is answered and what it hears. */
 export interface HttpProxy extends AsyncDisposable {
@@ -27,21 +22,12 @@ export interface Stream {
 
 /** Starts it on a free port before the server at `target`. */
 export const startHttpProxy = async (target: string): Promise<HttpProxy> => {
-  const agent = createOnwardAgent();
+  const post = createPostOnward(target);
   let streams: Stream[] = [];
 
-  const forward = (body: string) => {
-    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-    const headers = { "content-type": "application/json" };
-    const onward = httpRequest(target, { method: "POST", agent, headers }, (response) => {
-      text(response).then((answer) => resolve({ status: response.statusCode ?? 502, body: answer }), reject);
-    });
-    endUnanswered(onward).on("error", reject).end(body);
-    return promise;
-  };
   const exchange = async (incoming: IncomingMessage, response: ServerResponse) => {
     const body = await text(incoming);
-    const answer = await proxy.answer(body, () => forward(body));
+    const answer = await proxy.answer(body, () => post(body));
     response.writeHead(answer.status, { "content-type": "application/json" }).end(answer.body);
   };
   const passOn = (incoming: IncomingMessage, worker: ServerResponse) => {
@@ -75,7 +61,7 @@ export const startHttpProxy = async (target: string): Promise<HttpProxy> => {
       return streams;
     },
     [Symbol.asyncDispose]: async () => {
-      agent.destroy();
+      post[Symbol.dispose]();
       await listener.close();
     },
   };

@@ -163,7 +163,6 @@ export const openScene = async (
   const admin = kafka.admin();
   await admin.connect();
   opened.defer(() => admin.disconnect());
-
   const completions: KafkaMessage[] = [];
   const deadLetters: KafkaMessage[] = [];
   const watched = new Map([

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { withAdmin } from "../../src/kafka/topics.ts";
+import { countMessages } from "../helpers/count-messages.ts";
 import { setScene } from "../helpers/deletion-scene.ts";
 import { linesWith, until } from "../helpers/scene.ts";
 
@@ -14,11 +15,7 @@ test("mode 38: rebalances while batches of dead letters are written repeat 1 % o
   const workers = await Promise.all([scene.startWorker(), scene.startWorker()]);
   const joins = () =>
     workers.reduce((sum, worker) => sum + linesWith(worker, "joined consumer group").length, 0);
-  const countLetters = () =>
-    withAdmin(kafka, async (admin) => {
-      const offsets = await admin.fetchTopicOffsets(settings.TOPIC_DEAD_LETTERS);
-      return offsets.reduce((sum, { high }) => sum + Number(high), 0);
-    });
+  const countLetters = () => countMessages(kafka, settings.TOPIC_DEAD_LETTERS);
 
   // A member that comes and goes, and reads another topic.
   const topic = `other-${settings.KAFKA_GROUP_ID}`;

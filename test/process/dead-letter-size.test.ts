@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import kafkajs, { type IHeaders, type KafkaMessage } from "kafkajs";
 import { watchTopic } from "../../src/demo/watch-topic.ts";
-import { withAdmin } from "../../src/kafka/topics.ts";
+import { ensureTopic, withAdmin } from "../../src/kafka/topics.ts";
 import { HEADERS, REDRIVES_HEADER } from "../../src/worker/dead-letter.ts";
 import { runRedrive } from "../helpers/command-process.ts";
 import { type DeletionScene, setScene } from "../helpers/deletion-scene.ts";
@@ -14,9 +14,7 @@ const { CompressionTypes } = kafkajs;
 const createSmall = async ({ kafka, settings, resources }: DeletionScene, bytes: number) => {
   const topic = `small-${settings.TOPIC_DEAD_LETTERS}`;
   const configEntries = [{ name: "max.message.bytes", value: String(bytes) }];
-  await withAdmin(kafka, (admin) =>
-    admin.createTopics({ topics: [{ topic, numPartitions: 2, configEntries }], waitForLeaders: false }),
-  );
+  await ensureTopic(kafka, { topic, numPartitions: 2, configEntries });
   const read = () => watchTopic(kafka, topic);
   const letters = await until("the small topic", () => read().catch(() => undefined));
   resources.use(letters);

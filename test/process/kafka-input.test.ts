@@ -3,11 +3,12 @@ import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import { suite, type TestContext, test } from "node:test";
-import kafkajs, { type Kafka, type Message } from "kafkajs";
+import kafkajs, { type Message } from "kafkajs";
 import { watchTopic } from "../../src/demo/watch-topic.ts";
 import { withAdmin } from "../../src/kafka/topics.ts";
 import { createBroker } from "../../src/stack/broker/broker.ts";
 import { compressLikeJava, countDecompressed, produceControlRecords } from "../helpers/batches.ts";
+import { countMessages } from "../helpers/count-messages.ts";
 import { type DeletionScene, setScene } from "../helpers/deletion-scene.ts";
 import { linesWith, partitionsOf, until, within } from "../helpers/scene.ts";
 
@@ -23,15 +24,11 @@ const prepare = async ({ records, settings }: DeletionScene, names: readonly str
 const untilCompleted = (scene: DeletionScene, ids: readonly string[], ms?: number) =>
   until("all completions", () => ids.every((id) => scene.completionsOf(id).length > 0), ms);
 
-/** The ends of the source topic's partitions, summed up. */
-const endOf = (kafka: Kafka, topic: string) =>
-  withAdmin(kafka, async (admin) => {
-    const offsets = await admin.fetchTopicOffsets(topic);
-    return offsets.reduce((sum, { high }) => sum + Number(high), 0);
-  });
-
 const untilNoLag = async ({ kafka, settings, committed }: DeletionScene) =>
-  until("a lag of 0", async () => (await committed()) === (await endOf(kafka, settings.TOPIC_SOURCE)));
+  until(
+    "a lag of 0",
+    async () => (await committed()) === (await countMessages(kafka, settings.TOPIC_SOURCE)),
+  );
 
 const noKcat = spawnSync("kcat", ["-V"]).error && "no kcat here";
 
@@ -240,7 +237,10 @@ suite("Kafka as it is", { concurrency: 3 }, () => {
     await scene.produce({ key: null, value: "" });
     await scene.seed({ batches: 1 });
     for (const topic of topics)
-      await until(`a message in ${topic}`, async () => (await endOf(kafka, topic).catch(() => 0)) > 0);
+      await until(
+        `a message in ${topic}`,
+        async () => (await countMessages(kafka, topic).catch(() => 0)) > 0,
+      );
     assert.equal(await Promise.race([worker.exited, "up"]), "up");
   });
 
