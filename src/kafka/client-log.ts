@@ -14,10 +14,10 @@ const CHATTER =
 /** What it says of a connection that is lost or not to be had. */
 const CONNECTION_TROUBLE = /^Connection (?:error|timeout)/;
 
-/** What it says where a topic is gone, be it made again by now: it tries on, and goes on where it was. */
+/** What it says where a topic is gone, even one that is made again by now. It then tries on by itself. */
 const TOPIC_GONE = /^Response (?<api>\w+).*does not host this topic-partition/;
 
-/** Called when a topic is not there, with the request that met that: Fetch, Produce, Metadata or another. */
+/** Called when a topic is not there, with the name of the request that found so: Fetch, Produce or another. */
 export type OnTopicGone = (api: string) => void;
 
 interface Trouble {

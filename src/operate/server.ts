@@ -17,7 +17,7 @@ export interface Server extends AsyncDisposable {
 }
 
 interface ServerOptions extends Pick<ReachOptions, "log" | "signal"> {
-  /** Told of requests that fail, which whoever asked is told, too; `log` by default. */
+  /** Where requests that fail are logged; `log` by default. Whoever asks gets the error as well. */
   readonly requestLog?: Log;
 }
 

@@ -4,7 +4,7 @@ import { type Env, SettingsError } from "./settings.ts";
  * Refuses a command whose options npm took for its own, since no `--` stood before them: it would do more than it was
  * asked to. npm tells a script what it took by its environment.
  *
- * @param values the command's options by name; those that it was not given, and that are not on, are empty
+ * @param values the command's options by name; one that it was not given is empty, false or undefined
  * @throws {SettingsError}
  */
 export const assertNotTaken = (

@@ -12,7 +12,7 @@ import { tell } from "./telemetry.ts";
 
 export interface ConsumerOptions {
   readonly kafka: Kafka;
-  /** Takes what is to be called when the topic is not there. */
+  /** Takes a listener, which is called when the topic is not there. */
   readonly onTopicGone?: (listener: () => void) => void;
   readonly groupId: string;
   readonly topic: string;
@@ -133,8 +133,8 @@ const join = async (options: ConsumerOptions, signal: AbortSignal): Promise<Memb
   });
   const ended = Promise.withResolvers<Error>();
   let assigned: readonly number[] = [];
-  // kafkajs would go on at its place in the old topic once there is a new one. Joined anew it goes on at what is
-  // committed, which a broker forgets with the topic; what was read of the old one is not committed any more.
+  // kafkajs would go on at its place in the old topic once there is a new one. A consumer that joins anew starts from the
+  // committed offsets, which the broker deletes with the topic. So nothing of the old topic is committed from here on.
   onTopicGone(() => {
     if (leaving.signal.aborted) return;
     assigned = [];

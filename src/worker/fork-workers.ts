@@ -36,7 +36,7 @@ export interface ForkOptions {
   readonly signal: AbortSignal;
 }
 
-/** Two cannot have one port: each worker has the next one. Empty: none. 0: any that is free. */
+/** The port of a worker's metrics. Two cannot share one, so each has the next. Empty is none, 0 any that is free. */
 const portOf = ({ HTTP_PORT }: WorkerSettings, place: number) =>
   HTTP_PORT === "" || HTTP_PORT === 0 ? HTTP_PORT : HTTP_PORT + place;
 

@@ -11,8 +11,8 @@ export interface Progress {
   /** Letters of a reason that are done with, before an offset beyond `all`. */
   readonly reasons: ReadonlyMap<string, bigint>;
   /**
-   * The offsets, in order, of letters before all that which could not go back, and are still due. At most 1,000: of
-   * more the oldest are forgotten, and count as done with.
+   * The offsets, in order, of letters before all that which could not go back, and are still due. Of more than 1,000
+   * the oldest are forgotten, and count as done with.
    */
   readonly staying: ReadonlySet<bigint>;
   /** The last letter that was looked at: tells whether the topic is still the same one. */

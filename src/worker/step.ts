@@ -35,7 +35,7 @@ export interface StepRunnerOptions {
   readonly assertWanted?: (executionId: string, key: string, attempt: number) => Promise<void>;
   /** Told of each try of a step, from 1, by its idempotency key. */
   readonly onAttempt?: (key: string, attempt: number) => void;
-  /** Told of a step, by its idempotency key, that comes to no end here: another worker is to go on with it. */
+  /** Told the idempotency key of a step that another worker is to go on with. */
   readonly onGivenUp?: (key: string) => void;
   /**
    * Hands back an execution that another worker is to go on with: when an outage has kept a step from its end for too
@@ -63,8 +63,8 @@ export interface StepRunner {
    */
   run<R>(call: StepCall, work: (attempt: number) => Promise<R>): Promise<R>;
   /**
-   * Lets steps that run end, and tries none from here on: executions of which none runs are handed back, those whose
-   * step fails later, then.
+   * Lets running steps end, and tries no other step from here on. An execution is handed back at once if none of its
+   * steps runs, and else when the one that runs fails.
    */
   drain(): void;
 }

@@ -11,7 +11,7 @@ const FIRST_DELAY_MS = 1000;
 const MAX_DELAY_MS = 30_000;
 /** After so long a life the next delay is the first one again, in milliseconds. */
 const HEALTHY_MS = 30_000;
-/** A worker that was told to stop is killed so much later than its stop should have ended, in milliseconds. */
+/** A worker is killed so long after its stop should have ended, in milliseconds. */
 const KILL_DELAY_MS = 100;
 
 /** A worker in a process of its own. */

@@ -119,7 +119,8 @@ export const createTakeovers = ({ send, history }: TakeoversOptions): Takeovers 
       } finally {
         alone.release();
       }
-      // It is another worker's by now: the SDK waits for a step that does not end here any more, and would keep the lease.
+      // It is another worker's by now. The SDK waits for a step that does not end here any more, and would keep the
+      // lease.
       const given = { id: executionId, version: lease };
       await send({ kind: "task.release", head: requestHead(), data: given }).catch(() => {});
       return new Promise<never>(() => {});

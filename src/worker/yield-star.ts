@@ -8,8 +8,8 @@ class MissingStarError extends Error {
 }
 
 /**
- * Runs a workflow, and throws in it where its `yield*` lacks the star: the type checker takes that, and the SDK (0.11.5)
- * would hand the execution back again and again with words that do not say why.
+ * Runs a workflow, and throws in it where its `yield*` lacks the star. The type checker does not notice that, and the SDK
+ * (0.11.5) would hand the execution back again and again, with words that do not say why.
  */
 export function* withStars<R>(flow: Generator<unknown, R, unknown>): Generator<unknown, R, unknown> {
   let goOn = () => flow.next(undefined);
